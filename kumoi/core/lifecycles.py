@@ -1,0 +1,139 @@
+"""The lifecycles: every state and every move that exists, in one table.
+
+`store` moves states by compare-and-swap along these tables only; the CHECK constraints of the schema and
+the diagrams in `docs/` are generated from them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The states of one resource. `moves` maps a state to the states it may go to, each with its cause."""
+
+    name: str
+    initial: str
+    moves: Mapping[str, Mapping[str, str]]
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Every state, in the order of the table."""
+        return tuple(self.moves)
+
+    @property
+    def terminal(self) -> frozenset[str]:
+        """The states that nothing leaves."""
+        return frozenset(state for state, targets in self.moves.items() if not targets)
+
+    def allows(self, source: str, target: str) -> bool:
+        """Whether the table has the move."""
+        return target in self.moves.get(source, {})
+
+
+def _lifecycle(name: str, initial: str, moves: dict[str, dict[str, str]]) -> Lifecycle:
+    unknown = {target for targets in moves.values() for target in targets} - moves.keys()
+    if unknown or initial not in moves:
+        raise ValueError(f"the lifecycle {name} names states that it does not have: {unknown or initial}")
+    frozen = {state: MappingProxyType(targets) for state, targets in moves.items()}
+    return Lifecycle(name, initial, MappingProxyType(frozen))
+
+
+ORGANIZATION = _lifecycle(
+    "organization",
+    "active",
+    {"active": {"suspended": "operator suspends"}, "suspended": {"active": "operator resumes"}},
+)
+PROJECT = _lifecycle(
+    "project",
+    "active",
+    {"active": {"archived": "administrator archives"}, "archived": {"active": "administrator restores"}},
+)
+PRINCIPAL = _lifecycle(
+    "principal",
+    "active",
+    {"active": {"disabled": "administrator disables"}, "disabled": {"active": "administrator enables"}},
+)
+TOKEN = _lifecycle(
+    "token", "active", {"active": {"revoked": "owner or administrator revokes"}, "revoked": {}}
+)
+POOL = _lifecycle(
+    "pool", "open", {"open": {"paused": "operator pauses"}, "paused": {"open": "operator resumes"}}
+)
+HOST = _lifecycle(
+    "host",
+    "schedulable",
+    {
+        "schedulable": {"draining": "operator drains", "quarantined": "health check fails"},
+        "draining": {"maintenance": "last attempt ended", "schedulable": "operator resumes"},
+        "maintenance": {"schedulable": "operator resumes"},
+        "quarantined": {"schedulable": "operator resumes", "draining": "operator drains"},
+    },
+)
+JOB = _lifecycle(
+    "job",
+    "pending",
+    {
+        "pending": {
+            "queued": "dependencies met, tasks written",
+            "failed": "a dependency failed",
+            "cancelled": "user cancels",
+        },
+        "queued": {"running": "first attempt placed", "cancelling": "user cancels"},
+        "running": {
+            "succeeded": "every task succeeded",
+            "failed": "a task failed for good",
+            "cancelling": "user cancels, or a task failed for good while others run",
+        },
+        "cancelling": {
+            "cancelled": "every task ended after a cancel",
+            "failed": "every task ended after a failure",
+        },
+        "succeeded": {},
+        "failed": {},
+        "cancelled": {},
+    },
+)
+TASK = _lifecycle(
+    "task",
+    "queued",
+    {
+        "queued": {"active": "an attempt was placed", "cancelled": "job cancelled"},
+        "active": {
+            "queued": "the attempt ended and the retry policy allows another",
+            "succeeded": "the attempt exited with 0",
+            "failed": "the attempt failed and no retry is left",
+            "cancelled": "job cancelled",
+        },
+        "succeeded": {},
+        "failed": {},
+        "cancelled": {},
+    },
+)
+ATTEMPT = _lifecycle(
+    "attempt",
+    "placed",
+    {
+        "placed": {
+            "running": "the engine reports it started",
+            "stopping": "cancelled before it was seen running",
+            "ended": "the engine reports its end",
+        },
+        "running": {"stopping": "cancelled", "ended": "the engine reports its end"},
+        "stopping": {"ended": "the engine reports its end"},
+        "ended": {},
+    },
+)
+
+LIFECYCLES: tuple[Lifecycle, ...] = (
+    ORGANIZATION,
+    PROJECT,
+    PRINCIPAL,
+    TOKEN,
+    POOL,
+    HOST,
+    JOB,
+    TASK,
+    ATTEMPT,
+)

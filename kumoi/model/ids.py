@@ -1,0 +1,58 @@
+"""Identifiers: a kind's prefix, an underscore, and a UUIDv7 in base32hex.
+
+base32hex keeps the order of the bytes (RFC 4648 section 7), so identifiers sort by their time of creation
+and serve as keyset cursors.
+"""
+
+import base64
+import re
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+
+class IdKind(StrEnum):
+    """The prefixes in use, one per resource."""
+
+    ORGANIZATION = "org"
+    PROJECT = "prj"
+    USER = "usr"
+    SERVICE_ACCOUNT = "sa"
+    ROLE_BINDING = "rb"
+    TOKEN = "tok"  # noqa: S105 - a prefix, not a credential
+    SITE = "site"
+    POOL = "pool"
+    HOST = "host"
+    DEVICE = "dev"
+    JOB = "job"
+    TASK = "task"
+    ATTEMPT = "att"
+    SECRET = "sec"  # noqa: S105 - a prefix, not a credential
+    EVENT = "evt"
+    PLAN = "plan"
+
+
+_BODY = "[0-9a-v]{26}"
+_ID = re.compile(rf"(?P<kind>[a-z]+)_(?P<body>{_BODY})")
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+
+Name = Annotated[
+    str, msgspec.Meta(pattern=NAME_PATTERN, description="lower-case letters, digits, hyphens; 1..63")
+]
+Id = Annotated[
+    str, msgspec.Meta(pattern=rf"^[a-z]+_{_BODY}$", description="identifier with its kind's prefix")
+]
+
+
+def id_format(kind: IdKind, raw: bytes) -> str:
+    """The identifier of `kind` for 16 bytes of UUIDv7."""
+    if len(raw) != 16:
+        raise ValueError(f"an identifier is made of 16 bytes, got {len(raw)}")
+    return f"{kind}_{base64.b32hexencode(raw).decode().rstrip('=').lower()}"
+
+
+def id_is(kind: IdKind, text: str) -> bool:
+    """Whether `text` is a well-formed identifier of `kind`."""
+    match = _ID.fullmatch(text)
+    return match is not None and match["kind"] == kind

@@ -1,0 +1,244 @@
+"""Jobs: what a tenant asks to be run, and what became of it.
+
+A job is one command run `array_size` times. Each run is a task; each try of a task is an attempt.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from kumoi.model.ids import Id, Name
+
+ARRAY_SIZE_MAX = 10_000
+BATCH_MAX = 1_000
+CPU_MILLI_MAX = 1_024_000
+MEMORY_BYTES_MAX = 64 << 40
+WALL_TIME_S_MAX = 31 * 86_400
+
+_NO_NUL = r"^[^\x00]*$"
+Argument = Annotated[str, Meta(max_length=32_768, pattern=_NO_NUL)]
+EnvironmentName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+ExitCode = Annotated[int, Meta(ge=0, le=255)]
+
+
+class WorkClass(StrEnum):
+    """What happens to work when capacity is short."""
+
+    GUARANTEED = "guaranteed"
+    STANDARD = "standard"
+    PREEMPTIBLE = "preemptible"
+
+
+class HostLossPolicy(StrEnum):
+    """What a task does when its host is lost: wait for it, or be replaced once its lease has run out."""
+
+    WAIT = "wait"
+    REPLACE = "replace"
+
+
+class RetryReason(StrEnum):
+    """The ends of an attempt that may be tried again."""
+
+    EXIT_CODE = "exit_code"
+    HOST_LOST = "host_lost"
+    TIMEOUT = "timeout"
+
+
+class DependencyCondition(StrEnum):
+    """What the other job must have done."""
+
+    SUCCEEDED = "succeeded"
+    ENDED = "ended"
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    HOST_LOST = "host_lost"
+    START_FAILED = "start_failed"
+
+
+class DeviceRequest(Struct, frozen=True, forbid_unknown_fields=True):
+    """`count` whole devices of a kind; of any model where `model` is absent."""
+
+    kind: Name
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
+    model: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+
+
+class Resources(Struct, frozen=True, forbid_unknown_fields=True):
+    """What one task may use. A task over its memory or wall time is ended."""
+
+    cpu_milli: Annotated[int, Meta(ge=1, le=CPU_MILLI_MAX)] = 1_000
+    memory_bytes: Annotated[int, Meta(ge=4 << 20, le=MEMORY_BYTES_MAX)] = 256 << 20
+    wall_time_s: Annotated[int, Meta(ge=1, le=WALL_TIME_S_MAX)] = 3_600
+    processes: Annotated[int, Meta(ge=1, le=32_768)] = 256
+    devices: Annotated[tuple[DeviceRequest, ...], Meta(max_length=8)] = ()
+
+
+class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
+    """How often and after what ends a task is tried again; `exit_codes` empty means any code but 0."""
+
+    limit: Annotated[int, Meta(ge=0, le=10)] = 0
+    on: Annotated[tuple[RetryReason, ...], Meta(max_length=3)] = (RetryReason.HOST_LOST,)
+    exit_codes: Annotated[tuple[ExitCode, ...], Meta(max_length=256)] = ()
+
+
+class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
+    """Another job that must have ended first: `job` is an id, or the name of a job in the same batch."""
+
+    job: Annotated[str, Meta(min_length=1, max_length=64)]
+    condition: DependencyCondition = DependencyCondition.SUCCEEDED
+
+
+class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """What to run. Secrets are references: file name under /run/secrets -> name of the project's secret."""
+
+    command: Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=1_024)]
+    name: Name = "job"
+    environment: Annotated[dict[EnvironmentName, Argument], Meta(max_length=256)] = field(
+        default_factory=dict
+    )
+    secrets: Annotated[dict[EnvironmentName, Name], Meta(max_length=64)] = field(default_factory=dict)
+    resources: Resources = Resources()
+    array_size: Annotated[int, Meta(ge=1, le=ARRAY_SIZE_MAX)] = 1
+    gang: bool = False
+    retries: RetryPolicy = RetryPolicy()
+    on_host_lost: HostLossPolicy = HostLossPolicy.WAIT
+    priority: Annotated[int, Meta(ge=-1_000, le=1_000)] = 0
+    work_class: WorkClass = WorkClass.STANDARD
+    depends_on: Annotated[tuple[Dependency, ...], Meta(max_length=64)] = ()
+    pool: Name | None = None
+    network: bool = False
+
+
+class JobBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Several jobs, written together or not at all. `depends_on` may name jobs of the same batch."""
+
+    jobs: Annotated[tuple[JobSpec, ...], Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+class TaskCounts(Struct, frozen=True):
+    """Tasks of a job by state."""
+
+    queued: int = 0
+    active: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+
+class Job(Struct, frozen=True):
+    """A job as its owner sees it. Times are RFC 3339."""
+
+    id: Id
+    organization: Id
+    project: Id
+    name: Name
+    state: str
+    reason: str | None
+    spec: JobSpec
+    tasks: TaskCounts
+    created_at: str
+    created_by: Id
+    ended_at: str | None
+    version: int
+
+
+class JobSummary(Struct, frozen=True):
+    """A job in a list."""
+
+    id: Id
+    name: Name
+    state: str
+    reason: str | None
+    array_size: int
+    priority: int
+    created_at: str
+    created_by: Id
+    ended_at: str | None
+
+
+class JobRef(Struct, frozen=True):
+    """What a submission answers for each job."""
+
+    id: Id
+    name: Name
+    state: str
+
+
+class JobRefs(Struct, frozen=True):
+    """The jobs of a batch, in the order in which they were given."""
+
+    items: tuple[JobRef, ...]
+
+
+class Attempt(Struct, frozen=True):
+    """One try of a task, with its exit record."""
+
+    id: Id
+    number: int
+    state: str
+    host: Id
+    outcome: AttemptOutcome | None
+    exit_code: int | None
+    signal: int | None
+    placed_at: str
+    started_at: str | None
+    ended_at: str | None
+    cpu_s: float | None
+    memory_peak_bytes: int | None
+
+
+class Task(Struct, frozen=True):
+    """One run of a job's command; `index` is 0..array_size-1 and `KUMOI_TASK_INDEX` in its environment."""
+
+    id: Id
+    job: Id
+    index: int
+    state: str
+    reason: str | None
+    attempts: tuple[Attempt, ...]
+
+
+class HostRefusal(Struct, frozen=True):
+    """Why hosts did not take a task, and how many of them."""
+
+    reason: str
+    hosts: int
+
+
+class JobWhy(Struct, frozen=True):
+    """Why a job waits, or where it was placed and by which decision."""
+
+    job: Id
+    state: str
+    explanation: str
+    waiting_for: tuple[Id, ...]
+    refusals: tuple[HostRefusal, ...]
+    placements: tuple["Placement", ...]
+
+
+class Placement(Struct, frozen=True):
+    """Where an attempt was placed, by which plan (see `plan`), over how many candidates."""
+
+    attempt: Id
+    task_index: int
+    host: Id
+    host_name: Name
+    plan: Id
+    policy: str
+    decided_at: str
+    candidates: int
+
+
+SPEC_ENCODER = msgspec.json.Encoder(order="deterministic")
+SPEC_DECODER = msgspec.json.Decoder(JobSpec)

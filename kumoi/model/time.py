@@ -1,0 +1,19 @@
+"""Time: int64 microseconds since 1970 in UTC inside, RFC 3339 with `Z` outside."""
+
+from datetime import UTC, datetime, timedelta
+
+US_PER_S = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def time_format(at_us: int) -> str:
+    """`at_us` as RFC 3339 in UTC, with microseconds."""
+    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def time_parse(text: str) -> int:
+    """Microseconds for an RFC 3339 time with an offset; ValueError otherwise."""
+    parsed = datetime.fromisoformat(text)
+    if parsed.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no offset; write it as 2026-01-31T09:00:00Z")
+    return (parsed - _EPOCH) // timedelta(microseconds=1)
