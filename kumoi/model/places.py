@@ -1,0 +1,107 @@
+"""Where work runs: sites, pools, hosts and devices."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from kumoi.model.ids import Id, Name
+
+
+class HostHealth(StrEnum):
+    """What the last health check saw."""
+
+    UP = "up"
+    LOST = "lost"
+
+
+class IsolationClass(StrEnum):
+    """What stands between two tenants on one machine."""
+
+    PROCESS = "process"
+    CONTAINER = "container"
+    VM = "vm"
+    HOST = "host"
+
+
+class SiteFunction(StrEnum):
+    """What a site is for (policy chapter 1 note 10: main sites for development, operation)."""
+
+    COMPUTE = "compute"
+    OPERATION = "operation"
+    DEVELOPMENT = "development"
+
+
+class SiteCreate(Struct, frozen=True, forbid_unknown_fields=True):
+    """A new site. `country` is ISO 3166-1 alpha-2."""
+
+    name: Name
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
+    functions: Annotated[tuple[SiteFunction, ...], Meta(min_length=1, max_length=3)] = (SiteFunction.COMPUTE,)
+    address: Annotated[str, Meta(max_length=400)] = ""
+
+
+class Site(Struct, frozen=True):
+    """A place with an address, a country and its functions."""
+
+    id: Id
+    name: Name
+    country: str
+    functions: tuple[SiteFunction, ...]
+    address: str
+    created_at: str
+
+
+class PoolCreate(Struct, frozen=True, forbid_unknown_fields=True):
+    """A new pool of hosts at a site, run by one engine."""
+
+    name: Name
+    site: Id
+    engine: Name = "sandbox"
+    isolation: IsolationClass = IsolationClass.PROCESS
+    network_allowed: bool = False
+    shared_by_organizations: bool = False
+
+
+class Pool(Struct, frozen=True):
+    """Hosts that take work together. A paused pool accepts and holds work."""
+
+    id: Id
+    name: Name
+    site: Id
+    engine: Name
+    isolation: IsolationClass
+    network_allowed: bool
+    shared_by_organizations: bool
+    state: str
+    created_at: str
+    version: int
+
+
+class Device(Struct, frozen=True):
+    """A device of a host; `attempt` holds it now."""
+
+    id: Id
+    kind: Name
+    model: str
+    attempt: Id | None
+
+
+class Host(Struct, frozen=True):
+    """A machine. Capacity is what it offers, used is what its live attempts hold."""
+
+    id: Id
+    name: Name
+    pool: Id
+    state: str
+    health: HostHealth
+    detail: str
+    cpu_milli: int
+    memory_bytes: int
+    cpu_milli_used: int
+    memory_bytes_used: int
+    attempts: int
+    failure_domain: str
+    devices: tuple[Device, ...]
+    seen_at: str | None
+    version: int
