@@ -75,11 +75,12 @@ JOB = _lifecycle(
     "job",
     "pending",
     {
-        "pending": {
-            "queued": "dependencies met, tasks written",
+        "waiting": {
+            "pending": "every dependency is met",
             "failed": "a dependency failed",
             "cancelled": "user cancels",
         },
+        "pending": {"queued": "its turn came, tasks written", "cancelled": "user cancels"},
         "queued": {"running": "first attempt placed", "cancelling": "user cancels"},
         "running": {
             "succeeded": "every task succeeded",

@@ -1,0 +1,204 @@
+"""The plane as requests see it: who asks, may they, and the one way to write."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kumoi.app.pages import Cursors
+from kumoi.core.tokens import token_hash
+from kumoi.engines.base import Engine
+from kumoi.guard.decide import Guard
+from kumoi.model.access import Action, Actor, Decision, ResourceKind, Target
+from kumoi.model.errors import (
+    Conflict,
+    Forbidden,
+    KumoiError,
+    NotFound,
+    Unauthenticated,
+    Unavailable,
+)
+from kumoi.model.idempotency import Written
+from kumoi.model.time import US_PER_S
+from kumoi.store.access import TokenHolder, refusal_add, token_holder_find
+from kumoi.store.database import Connection, Store
+from kumoi.store.directory import Directory
+from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
+from kumoi.store.files import FileStore
+from kumoi.store.vault import Vault
+from kumoi.store.writer import Change, change_apply
+
+HOLDER_TTL_US = US_PER_S
+HOLDERS_MAX = 10_000
+REFUSALS_MAX = 10_000
+MINUTE_US = 60 * US_PER_S
+READ_ACTIONS = {
+    ResourceKind.ORGANIZATION: Action.ORGANIZATION_READ,
+    ResourceKind.PROJECT: Action.PROJECT_READ,
+    ResourceKind.JOB: Action.JOB_READ,
+    ResourceKind.SECRET: Action.SECRET_LIST,
+    ResourceKind.FILE: Action.FILE_LIST,
+    ResourceKind.PRINCIPAL: Action.PRINCIPAL_LIST,
+    ResourceKind.TOKEN: Action.TOKEN_LIST,
+    ResourceKind.PLATFORM: Action.SELF_READ,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What this plane is a part of."""
+
+    name: str
+    cell: int
+    incarnation: str
+    platform_organization_id: str
+    log_origin: str
+    log_vkey: str
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+def _nobody() -> None:
+    """No loop listens."""
+
+
+@dataclass(slots=True)
+class Plane:
+    """Everything that the functions of `app` work on. `nudge` wakes the loops; it carries no payload."""
+
+    store: Store
+    guard: Guard
+    cursors: Cursors
+    vault: Vault
+    files: FileStore
+    region: Region
+    data_dir: Path
+    engines: Mapping[str, Engine] = field(default_factory=dict)
+    nudge: Callable[[], None] = _nobody
+    clock_us: Callable[[], int] = _now_us
+    directory: Directory = field(init=False)
+    _holders: dict[bytes, tuple[TokenHolder, int]] = field(default_factory=dict)
+    _refusals: dict[tuple[str, str, int], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.directory = Directory(self.store)
+
+    async def authenticate(self, token: str) -> Actor:
+        """The actor that `token` belongs to. Raises Unauthenticated.
+
+        A holder is remembered for a second, so a token revoked through another plane works that much
+        longer there; through this plane it ends at once.
+        """
+        hashed = token_hash(token)
+        if hashed is None:
+            raise _unauthenticated()
+        now_us = self.clock_us()
+        known = self._holders.get(hashed)
+        if known is None or now_us - known[1] > HOLDER_TTL_US:
+            holder = await self.store.read(token_holder_find, hashed)
+            if holder is None:
+                self._holders.pop(hashed, None)
+                raise _unauthenticated()
+            if len(self._holders) >= HOLDERS_MAX:
+                self._holders.clear()
+            known = self._holders[hashed] = holder, now_us
+        if known[0].expires_us <= now_us:
+            raise _unauthenticated()
+        return known[0].actor
+
+    def access_changed(self) -> None:
+        """Forget who holds which token, and what is where: a token, role, principal or project changed."""
+        self._holders.clear()
+        self.directory.forget()
+
+    async def authorize(self, actor: Actor, action: Action, target: Target) -> Decision:
+        """Return the decision if it allows; else count the refusal and raise.
+
+        Forbidden (403) tells only actors who may read the target; to all others it does not exist (404).
+        """
+        decision = self.guard.decide(actor, action, target)
+        if decision.allowed:
+            return decision
+        await self._refusal_count(actor, action)
+        reading = READ_ACTIONS.get(target.kind)
+        if reading is not None and reading != action and self.guard.decide(actor, reading, target).allowed:
+            raise Forbidden(
+                "action_forbidden",
+                "you may read {id} but not do {action} to it; ask an administrator of the organization for a role",
+                id=target.id,
+                action=action.value,
+            )
+        raise not_found(target.id)
+
+    async def commit(self, change: Change) -> Written:
+        """Write `change` durably and wake the loops. Store errors become answers."""
+        try:
+            written = await self.store.commit(change)
+        except StoreError as error:
+            raise answer_of(error) from error
+        self.nudge()
+        return written
+
+    async def commit_built(self, build: Callable[[Connection], Change]) -> Written:
+        """`commit` for a change that must be built from what the transaction reads; costs a commit alone."""
+        try:
+            written = await self.store.transact(
+                lambda connection: change_apply(connection, build(connection))
+            )
+        except StoreError as error:
+            raise answer_of(error) from error
+        self.nudge()
+        return written
+
+    async def _refusal_count(self, actor: Actor, action: Action) -> None:
+        """Refusals are written at counts 1, 2, 4, 8...: durable, and a flood of them costs little."""
+        minute_us = self.clock_us() // MINUTE_US * MINUTE_US
+        key = (actor.id, action.value, minute_us)
+        if len(self._refusals) >= REFUSALS_MAX:
+            self._refusals = {k: n for k, n in self._refusals.items() if k[2] == minute_us}
+        count = self._refusals.get(key, 0) + 1
+        self._refusals[key] = count
+        if count & (count - 1) == 0:
+            await self.store.transact(
+                refusal_add, actor.id, actor.organization_id, action.value, minute_us, (count + 1) // 2
+            )
+
+
+def answer_of(error: StoreError) -> KumoiError:
+    """What a caller is told when the store refuses."""
+    match error:
+        case DuplicateRow():
+            return Conflict(
+                "name_in_use", "the name is in use in {table}; choose another", at="/name", table=error.table
+            )
+        case KeyReused():
+            return Conflict(
+                "idempotency_key_reused",
+                "the Idempotency-Key was used for another request; use a new key for a new request",
+                at="Idempotency-Key",
+            )
+        case StaleState():
+            return Conflict(
+                "state_changed", "the resource changed meanwhile; read it again, then decide again"
+            )
+        case MissingReference():
+            return Conflict("reference_gone", "something that the request refers to is gone; read it again")
+        case StoreBusy():
+            return Unavailable(
+                "store_busy", "the store is busy; send the same request again in a few seconds"
+            )
+    return Unavailable("store_failed", "the store refused the write; tell the operator the request id")
+
+
+def not_found(name: str) -> NotFound:
+    """The answer for what does not exist or may not be seen: the two are not told apart."""
+    return NotFound("not_found", "there is no {name}, or you may not see it; check the name", name=name)
+
+
+def _unauthenticated() -> Unauthenticated:
+    return Unauthenticated(
+        "token_invalid",
+        "the token is missing, malformed, expired or revoked; send `Authorization: Bearer kumoi_...`",
+    )

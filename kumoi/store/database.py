@@ -1,0 +1,169 @@
+"""Connections: SQLite (embedded) or PostgreSQL, one writer thread and a few readers.
+
+SQLite runs in WAL mode with synchronous=FULL, held by exactly one plane (an exclusive lock file);
+PostgreSQL with synchronous_commit=on may be shared by several planes.
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+
+from kumoi.store.errors import StoreBusy
+from kumoi.store.migrate import migrate
+from kumoi.store.writer import Change, Fence, Writer, Written
+
+__all__ = ["Connection", "Store", "database_now_us"]
+
+READERS = 4
+BUSY_TIMEOUT_S = 30
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Store:
+    """The only door to the database. Reads run on snapshots, writes through the writer."""
+
+    def __init__(self, url: str, *, lock_dir: Path | None = None) -> None:
+        self.url = _driver_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._lock = _lock_take(self.url, lock_dir) if self.is_sqlite else None
+        self._write_engine = _engine_create(self.url, pool_size=1)
+        migrate(self._write_engine)
+        self._read_engine = _engine_create(self.url, pool_size=READERS + 8, read_only=True)
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._writer = Writer(self._write_engine)
+
+    async def commit(self, change: Change) -> Written:
+        """Write `change` durably, together with whatever else waits; answers when it is on disk."""
+        return await self._writer.submit(change)
+
+    def commit_wait(self, change: Change) -> Written:
+        """`commit` for threads."""
+        return self._writer.submit_wait(change)
+
+    async def transact(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `work` in a transaction of its own on the writer's connection, for what must read to write."""
+        return await self._writer.transact(lambda connection: work(connection, *args, **kwargs))
+
+    def transact_wait(self, work: Callable[[Connection], T], fence: Fence | None = None) -> T:
+        """`transact` for threads; `fence` is checked inside the transaction."""
+        return self._writer.transact_wait(work, fence)
+
+    async def read(
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `query` on a reader thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: self.read_wait(query, *args, **kwargs))
+
+    def read_wait(
+        self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `query` here and now."""
+        with self.connection() as connection:
+            return query(connection, *args, **kwargs)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A read connection in one transaction."""
+        with self._read_engine.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Write what is queued and let go of the database."""
+        self._writer.close()
+        self._readers.shutdown()
+        self._read_engine.dispose()
+        self._write_engine.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+
+
+def _driver_url(url: str) -> URL:
+    parsed = make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ValueError(f"cannot open the database {parsed!s}: use sqlite:///PATH or postgresql://HOST/NAME")
+    return parsed
+
+
+def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        )
+        event.listen(engine, "connect", _sqlite_prepare)
+        event.listen(engine, "begin", _sqlite_begin_read if read_only else _sqlite_begin_write)
+        return engine
+    isolation = "REPEATABLE READ" if read_only else "READ COMMITTED"
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,
+        isolation_level=isolation,
+        connect_args={"connect_timeout": 10, "options": f"-c statement_timeout={BUSY_TIMEOUT_S * 1000}"},
+    )
+
+
+def _sqlite_prepare(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN comes too late for a snapshot
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "cache_size=-8192",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _sqlite_begin_read(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _sqlite_begin_write(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _lock_take(url: URL, lock_dir: Path | None) -> int | None:
+    if url.database in (None, "", ":memory:"):
+        raise ValueError("an in-memory database loses everything at exit: name a file, sqlite:///PATH")
+    path = Path(str(url.database))
+    lock_path = (lock_dir or path.parent) / f"{path.name}.lock"
+    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreBusy(
+            f"cannot open {path}: another plane holds {lock_path}; "
+            "stop that one first, or use PostgreSQL for several planes"
+        ) from None
+    return descriptor
+
+
+def database_now_us(connection: Connection) -> int:
+    """The database's clock, which leases are measured by. Microseconds UTC."""
+    if connection.dialect.name == "sqlite":
+        statement = "SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)"
+    else:
+        statement = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    return int(connection.execute(text(statement)).scalar_one())

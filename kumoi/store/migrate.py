@@ -1,0 +1,51 @@
+"""Bring a database to the schema of this version.
+
+Alembic is imported only when there is something to do: a start on a current database does not pay for it.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from kumoi.store.schema import metadata
+
+HEAD = "0001"
+_SCRIPTS = Path(__file__).parent / "migrations"
+_ADVISORY_LOCK = 0x6B756D6F69
+
+
+def migrate(engine: Engine) -> None:
+    """Create the schema in an empty database, or run the migrations that are missing."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        current = _current(connection)
+        if current == HEAD:
+            return
+        if current is None:
+            _create(connection)
+        else:
+            _upgrade(connection)
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _create(connection: Connection) -> None:
+    """The schema in one step; a test holds it equal to the migrations run one after the other."""
+    metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,377 @@
+"""One writer with group commit.
+
+Requests queue their changes; the writer takes what has gathered while the last commit was on its way to the
+disk and writes it in one transaction: idempotency keys and compare-and-swaps are checked set-wise, with one
+executemany per table. A batch that fails is tried again change by change, so one bad change costs the
+others time but nothing else. (A savepoint per change would halve the rate.)
+"""
+
+import asyncio
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, Engine, Table, bindparam, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from kumoi.core.lifecycles import LIFECYCLES
+from kumoi.model.idempotency import IdempotencyKey, Written
+from kumoi.store import schema
+from kumoi.store.errors import (
+    DuplicateRow,
+    FenceLost,
+    ImpossibleState,
+    KeyReused,
+    MissingReference,
+    StaleState,
+    StoreBusy,
+)
+
+__all__ = ["Change", "Fence", "Move", "Writer", "Written"]
+
+BATCH_MAX = 256
+QUEUE_MAX = 10_000
+WAIT_S = 30
+Row = Mapping[str, Any]
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_TABLE_ORDER = {table: position for position, table in enumerate(schema.metadata.sorted_tables)}
+_NO_ANSWER = Written(204, b"")
+_MOVES_ALLOWED = {
+    (lifecycle.name, source, target)
+    for lifecycle in LIFECYCLES
+    for source, targets in lifecycle.moves.items()
+    for target in targets
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A compare-and-swap of one row: from `source` to `target` along the lifecycle of `table`.
+
+    `values` are further columns to set. `source == target` sets them only while the state is `source`.
+    """
+
+    table: Table
+    id: str
+    source: str
+    target: str
+    values: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        name = self.table.name.removesuffix("s")
+        if self.source != self.target and (name, self.source, self.target) not in _MOVES_ALLOWED:
+            raise ImpossibleState(f"the lifecycle of {name} has no move from {self.source} to {self.target}")
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lease under which a loop writes; checked inside the transaction."""
+
+    name: str
+    holder: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one request writes: rows and moves, all or nothing, and the answer kept under its key."""
+
+    inserts: Sequence[tuple[Table, Sequence[Row]]] = ()
+    moves: Sequence[Move] = ()
+    key: IdempotencyKey | None = None
+    answer: Written = _NO_ANSWER
+
+
+@dataclass(slots=True)
+class _Item:
+    """A queued change or transaction, and whom to tell."""
+
+    change: Change | None
+    work: Callable[[Connection], Any] | None
+    fence: Fence | None
+    future: "Future[Any] | asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop | None
+
+
+class Writer:
+    """The thread that owns the write connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    async def submit(self, change: Change) -> Written:
+        """Write `change`; returns its answer, or the kept one when its key was used before."""
+        return cast(Written, await self._put_async(change, None))
+
+    def submit_wait(self, change: Change) -> Written:
+        """`submit` for threads."""
+        return cast(Written, self._put_wait(change, None, None))
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in a transaction of its own."""
+        return cast(T, await self._put_async(None, work))
+
+    def transact_wait(self, work: Callable[[Connection], T], fence: Fence | None) -> T:
+        """`transact` for threads."""
+        return cast(T, self._put_wait(None, work, fence))
+
+    def close(self) -> None:
+        """Write what is queued and end the thread."""
+        self._closed = True
+        self._queue.put(None)
+        self._thread.join(WAIT_S)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreBusy("the plane is stopping; send the request again later")
+        if self._queue.qsize() >= QUEUE_MAX:
+            raise StoreBusy(f"{QUEUE_MAX} writes are waiting; send the request again later")
+
+    async def _put_async(self, change: Change | None, work: Callable[[Connection], Any] | None) -> object:
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        self._queue.put(_Item(change, work, None, future, loop))
+        return await future
+
+    def _put_wait(
+        self, change: Change | None, work: Callable[[Connection], Any] | None, fence: Fence | None
+    ) -> object:
+        self._check_open()
+        future: Future[Any] = Future()
+        self._queue.put(_Item(change, work, fence, future, None))
+        return future.result(WAIT_S)
+
+    def _run(self) -> None:
+        while True:
+            items, closing = self._gather()
+            changes = [item for item in items if item.change is not None]
+            for start in range(0, len(changes), BATCH_MAX):
+                self._write_batch(changes[start : start + BATCH_MAX])
+            for item in items:
+                if item.work is not None:
+                    _resolve([(item, *self._attempt_work(item))])
+            if closing:
+                return
+
+    def _gather(self) -> tuple[list[_Item], bool]:
+        items: list[_Item] = []
+        item = self._queue.get()
+        while item is not None:
+            items.append(item)
+            if len(items) >= BATCH_MAX:
+                return items, False
+            try:
+                item = self._queue.get_nowait()
+            except queue.Empty:
+                return items, False
+        return items, True
+
+    def _write_batch(self, items: list[_Item]) -> None:
+        results = self._attempt_batch(items)
+        if results is None and len(items) == 1:
+            raise AssertionError("a single change always has a result")
+        if results is None:
+            for item in items:
+                _resolve(self._attempt_batch([item]) or [])
+            return
+        _resolve(results)
+
+    def _attempt_batch(self, items: list[_Item]) -> list[tuple[_Item, Any, Exception | None]] | None:
+        """Write the items together; None if that failed and they must be tried one by one."""
+        try:
+            with self._engine.begin() as connection:
+                fresh, results = _known_keys(connection, items)
+                _write(connection, [cast(Change, item.change) for item in fresh])
+            return results + [(item, cast(Change, item.change).answer, None) for item in fresh]
+        except Exception as error:
+            if len(items) > 1:
+                return None
+            return [(items[0], None, _translate(error))]
+
+    def _attempt_work(self, item: _Item) -> tuple[Any, Exception | None]:
+        try:
+            with self._engine.begin() as connection:
+                if item.fence is not None:
+                    _fence_check(connection, item.fence)
+                return cast(Callable[[Connection], Any], item.work)(connection), None
+        except Exception as error:
+            return None, _translate(error)
+
+
+def _resolve(results: list[tuple[_Item, Any, Exception | None]]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Item, Any, Exception | None]]] = defaultdict(list)
+    for item, value, error in results:
+        if item.loop is None:
+            _settle([(item, value, error)])
+        else:
+            by_loop[item.loop].append((item, value, error))
+    for loop, settled in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle, settled)
+        except RuntimeError:
+            _log.warning("the event loop ended before %d answers reached it", len(settled))
+
+
+def _settle(results: list[tuple[_Item, Any, Exception | None]]) -> None:
+    for item, value, error in results:
+        if item.future.done():
+            continue
+        if error is not None:
+            item.future.set_exception(error)
+        else:
+            item.future.set_result(value)
+
+
+def key_hash(key: IdempotencyKey) -> bytes:
+    """One value for (actor, project, route, key)."""
+    parts = (key.actor_id, key.project_id, key.route, key.key)
+    return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+def _known_keys(
+    connection: Connection, items: list[_Item]
+) -> tuple[list[_Item], list[tuple[_Item, Any, Exception | None]]]:
+    """Part the items whose key was used before (with the kept answer) from the fresh ones."""
+    hashes = {id(item): key_hash(key) for item in items if (key := cast(Change, item.change).key) is not None}
+    if not hashes:
+        return items, []
+    if len(set(hashes.values())) < len(hashes):
+        raise KeyReused("the same key twice in one batch: written one by one")
+    table = schema.idempotency_keys
+    rows = {
+        row.hash: row
+        for row in connection.execute(select(table).where(table.c.hash.in_(list(hashes.values()))))
+    }
+    fresh: list[_Item] = []
+    results: list[tuple[_Item, Any, Exception | None]] = []
+    for item in items:
+        row = rows.get(hashes.get(id(item), b""))
+        if row is None:
+            fresh.append(item)
+        elif row.digest != cast(IdempotencyKey, cast(Change, item.change).key).digest:
+            results.append((item, None, KeyReused("the idempotency key was used for another request")))
+        else:
+            results.append((item, Written(row.status, row.body, row.etag, True), None))
+    return fresh, results
+
+
+def change_apply(connection: Connection, change: Change) -> Written:
+    """Write one change inside a transaction that had to read first; the kept answer if its key is known."""
+    if change.key is not None:
+        table = schema.idempotency_keys
+        statement = select(table).where(table.c.hash == key_hash(change.key))
+        row = connection.execute(statement).one_or_none()
+        if row is not None and row.digest != change.key.digest:
+            raise KeyReused("the idempotency key was used for another request")
+        if row is not None:
+            return Written(row.status, row.body, row.etag, True)
+    _write(connection, [change])
+    return change.answer
+
+
+def _write(connection: Connection, changes: list[Change]) -> None:
+    rows: dict[Table, list[Row]] = defaultdict(list)
+    for change in changes:
+        for table, inserted in change.inserts:
+            rows[table].extend(inserted)
+    keys = [_key_row(change) for change in changes if change.key is not None]
+    if keys:
+        rows[schema.idempotency_keys].extend(keys)
+    for table in sorted(rows, key=_TABLE_ORDER.__getitem__):
+        insert_many(connection, table, rows[table])
+    move_many(connection, [move for change in changes for move in change.moves])
+
+
+def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    """Insert the rows, all of which have the same columns, with one executemany."""
+    if rows:
+        connection.execute(table.insert(), list(rows))
+
+
+def move_many(connection: Connection, moves: Sequence[Move]) -> None:
+    """Compare-and-swap the rows. Raises StaleState if any was not in its expected state."""
+    groups: dict[tuple[Table, tuple[str, ...]], list[Move]] = defaultdict(list)
+    for move in moves:
+        groups[move.table, tuple(sorted(move.values))].append(move)
+    for (table, columns), group in groups.items():
+        statement = (
+            update(table)
+            .where(table.c.id == bindparam("b_id"), table.c.state == bindparam("b_source"))
+            .values(
+                state=bindparam("b_target"),
+                version=table.c.version + 1,
+                **{column: bindparam(f"v_{column}") for column in columns},
+            )
+        )
+        parameters = [
+            {"b_id": move.id, "b_source": move.source, "b_target": move.target}
+            | {f"v_{column}": move.values[column] for column in columns}
+            for move in group
+        ]
+        changed = connection.execute(statement, parameters).rowcount
+        if changed != len(group):
+            raise StaleState(
+                f"moving {len(group)} rows of {table.name}, {len(group) - changed} were in another state"
+            )
+
+
+def _key_row(change: Change) -> Row:
+    key = cast(IdempotencyKey, change.key)
+    return {
+        "hash": key_hash(key),
+        "digest": key.digest,
+        "status": change.answer.status,
+        "body": change.answer.body,
+        "etag": change.answer.etag,
+        "created_us": time.time_ns() // 1_000,
+    }
+
+
+def _fence_check(connection: Connection, fence: Fence) -> None:
+    table = schema.leases
+    statement = select(table.c.epoch).where(
+        table.c.name == fence.name, table.c.holder == fence.holder, table.c.epoch == fence.epoch
+    )
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update(read=True)
+    if connection.execute(statement).first() is None:
+        raise FenceLost(
+            f"the lease {fence.name} of epoch {fence.epoch} is not held by {fence.holder} any more"
+        )
+
+
+def _translate(error: Exception) -> Exception:
+    """The store's own error for what a driver raised."""
+    if isinstance(error, IntegrityError):
+        return _translate_integrity(error)
+    if isinstance(error, OperationalError):
+        return StoreBusy(f"the database did not take the write: {error.orig}")
+    if isinstance(error, DBAPIError):
+        return ImpossibleState(f"the database refused the write: {error.orig}")
+    return error
+
+
+def _translate_integrity(error: IntegrityError) -> Exception:
+    message = str(error.orig)
+    diagnostic = getattr(error.orig, "diag", None)
+    state = getattr(diagnostic, "sqlstate", "")
+    if state == "23505" or message.startswith("UNIQUE constraint failed"):
+        table = getattr(diagnostic, "table_name", None)
+        return DuplicateRow(table or message.partition(": ")[2].partition(".")[0])
+    if state == "23503" or message.startswith("FOREIGN KEY constraint failed"):
+        return MissingReference(f"the write refers to a row that does not exist: {message}")
+    return ImpossibleState(f"the schema refused the write: {message}")
