@@ -84,8 +84,8 @@ JOB = _lifecycle(
         "queued": {"running": "first attempt placed", "cancelling": "user cancels"},
         "running": {
             "succeeded": "every task succeeded",
-            "failed": "a task failed for good",
-            "cancelling": "user cancels, or a task failed for good while others run",
+            "failed": "every task ended, one failed for good",
+            "cancelling": "user cancels, or one of a gang failed",
         },
         "cancelling": {
             "cancelled": "every task ended after a cancel",

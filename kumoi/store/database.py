@@ -56,9 +56,15 @@ class Store:
         """Run `work` in a transaction of its own on the writer's connection, for what must read to write."""
         return await self._writer.transact(lambda connection: work(connection, *args, **kwargs))
 
-    def transact_wait(self, work: Callable[[Connection], T], fence: Fence | None = None) -> T:
+    def transact_wait(
+        self,
+        fence: Fence | None,
+        work: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
         """`transact` for threads; `fence` is checked inside the transaction."""
-        return self._writer.transact_wait(work, fence)
+        return self._writer.transact_wait(lambda connection: work(connection, *args, **kwargs), fence)
 
     async def read(
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs

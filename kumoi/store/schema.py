@@ -3,21 +3,26 @@
 Times are int64 microseconds UTC. `version` counts the changes of a row and is its ETag.
 """
 
+from typing import Any, TypeAlias
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     String,
     Table,
     Text,
     UniqueConstraint,
+    literal_column,
     text,
 )
 from sqlalchemy.sql.schema import SchemaItem
@@ -37,8 +42,19 @@ metadata = MetaData(
     }
 )
 
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 LIVE_ATTEMPT = "state <> 'ended'"
 LIVE_JOB_STATES = ("waiting", "pending", "queued", "running", "cancelling")
+
+
+def in_state(table: Table, state: str) -> ColumnElement[bool]:
+    """`state` as a literal: SQLite takes a partial index only when it sees the value in the text."""
+    return table.c.state == literal_column(f"'{state}'")
+
+
+def is_live() -> ColumnElement[bool]:
+    """Attempts that have not ended, written as the partial index is."""
+    return attempts.c.state != literal_column("'ended'")
 
 
 def _one_of(column: str, values: object) -> CheckConstraint:
@@ -242,6 +258,9 @@ jobs = Table(
     Column("reason", String(200), nullable=True),
     Column("array_size", Integer, nullable=False),
     Column("gang", Boolean, nullable=False),
+    _count("cpu_milli"),
+    _count("memory_bytes"),
+    Column("devices", Text, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("work_class", String(16), nullable=False),
     Column("on_host_lost", String(16), nullable=False),
@@ -355,8 +374,15 @@ attempts = Table(
     _count("cpu_us", default=0),
     _count("memory_peak_bytes", default=0),
     Column("detail", String(400), nullable=False, server_default=""),
+    Column("log_purged", Boolean, nullable=False, server_default=text("false")),
     _version(),
     UniqueConstraint("task_id", "number"),
+    Index(
+        "ix_attempts_log",
+        "ended_us",
+        sqlite_where=text("NOT log_purged AND ended_us IS NOT NULL"),
+        postgresql_where=text("NOT log_purged AND ended_us IS NOT NULL"),
+    ),
     Index(None, "job_id"),
     Index(
         "ix_attempts_live",

@@ -271,16 +271,23 @@ def _known_keys(
 
 def change_apply(connection: Connection, change: Change) -> Written:
     """Write one change inside a transaction that had to read first; the kept answer if its key is known."""
-    if change.key is not None:
-        table = schema.idempotency_keys
-        statement = select(table).where(table.c.hash == key_hash(change.key))
-        row = connection.execute(statement).one_or_none()
-        if row is not None and row.digest != change.key.digest:
-            raise KeyReused("the idempotency key was used for another request")
-        if row is not None:
-            return Written(row.status, row.body, row.etag, True)
-    _write(connection, [change])
-    return change.answer
+    kept = answer_kept(connection, change.key)
+    if kept is None:
+        _write(connection, [change])
+    return kept or change.answer
+
+
+def answer_kept(connection: Connection, key: IdempotencyKey | None) -> Written | None:
+    """The answer that an earlier write left under `key`. Raises KeyReused if that was another request."""
+    if key is None:
+        return None
+    table = schema.idempotency_keys
+    row = connection.execute(select(table).where(table.c.hash == key_hash(key))).one_or_none()
+    if row is None:
+        return None
+    if row.digest != key.digest:
+        raise KeyReused("the idempotency key was used for another request")
+    return Written(row.status, row.body, row.etag, True)
 
 
 def _write(connection: Connection, changes: list[Change]) -> None:

@@ -1,0 +1,47 @@
+"""What a task does after an attempt ended."""
+
+from dataclasses import dataclass
+
+from kumoi.model.jobs import AttemptOutcome, RetryPolicy, RetryReason
+
+START_TRIES_MAX = 5
+"""How often a task that never started is placed again: that is the plane's affair, not the job's."""
+
+_REASONS = {
+    AttemptOutcome.EXITED: RetryReason.EXIT_CODE,
+    AttemptOutcome.SIGNALLED: RetryReason.EXIT_CODE,
+    AttemptOutcome.MEMORY: RetryReason.EXIT_CODE,
+    AttemptOutcome.TIMEOUT: RetryReason.TIMEOUT,
+    AttemptOutcome.HOST_LOST: RetryReason.HOST_LOST,
+    AttemptOutcome.LEASE_LOST: RetryReason.HOST_LOST,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNext:
+    """The task's next state and, unless it succeeded, why."""
+
+    state: str
+    reason: str | None
+
+
+def decide_next(
+    policy: RetryPolicy, attempt_number: int, outcome: AttemptOutcome, exit_code: int | None
+) -> TaskNext:
+    """The state that follows attempt `attempt_number` (1 is the first)."""
+    if outcome is AttemptOutcome.EXITED and exit_code == 0:
+        return TaskNext("succeeded", None)
+    if outcome is AttemptOutcome.CANCELLED:
+        return TaskNext("cancelled", "cancelled")
+    text = f"exit code {exit_code}" if outcome is AttemptOutcome.EXITED else outcome.value
+    if outcome is AttemptOutcome.START_FAILED:
+        retry = attempt_number < START_TRIES_MAX
+    else:
+        retry = attempt_number <= policy.limit and _matches(policy, outcome, exit_code)
+    return TaskNext("queued" if retry else "failed", text)
+
+
+def _matches(policy: RetryPolicy, outcome: AttemptOutcome, exit_code: int | None) -> bool:
+    if _REASONS[outcome] not in policy.on:
+        return False
+    return outcome is not AttemptOutcome.EXITED or not policy.exit_codes or exit_code in policy.exit_codes

@@ -1,0 +1,32 @@
+"""What every loop works on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from kumoi.engines.base import Engine
+from kumoi.store.database import Store
+from kumoi.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long is kept what, in seconds."""
+
+    task_log_s: int = 30 * 86_400
+    job_s: int = 400 * 86_400
+    plan_s: int = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class LoopContext:
+    """The store, the engines by name, the clock, and whom to wake. `nudge` takes names of loops."""
+
+    store: Store
+    engines: Mapping[str, Engine]
+    vault: Vault
+    clock_us: Callable[[], int]
+    nudge: Callable[..., None]
+    incarnation: str
+    platform_organization_id: str
+    cell: int = 0
+    retention: Retention = Retention()

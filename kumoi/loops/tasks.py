@@ -1,0 +1,170 @@
+"""Attempts meet their engine: start what was placed, record what ended, stop what must stop.
+
+The store is written before an engine is called and after it answered, never while: every call may be
+repeated, and after a crash at any line the next activation goes on from the rows.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from kumoi.engines.base import AttemptSpec, Engine, Limits, Observation, StartRefused
+from kumoi.loops.context import LoopContext
+from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome, JobSpec
+from kumoi.store import attempts
+from kumoi.store.attempts import AttemptEnd
+from kumoi.store.schema import AnyRow
+from kumoi.store.vault import SecretName, SecretUnreadable
+from kumoi.store.writer import Fence
+
+START_LIMIT = 64
+END_LIMIT = 256
+STOP_LIMIT = 1_000
+STOP_GRACE_S = 5.0
+
+
+def tasks_activate(context: LoopContext, fence: Fence) -> bool:
+    """One pass over every engine. More to do at once where a limit was reached."""
+    more = False
+    for engine in context.engines.values():
+        ended = attempts_collect(context, engine, fence)
+        attempts_stop(context, engine)
+        started = attempts_start(context, engine, fence)
+        more = more or ended == END_LIMIT or started == START_LIMIT
+    return more
+
+
+def attempts_start(context: LoopContext, engine: Engine, fence: Fence) -> int:
+    """Start placed attempts. What the engine will never start ends here; what it cannot start now waits."""
+    rows = context.store.read_wait(attempts.attempts_to_start, engine.name, START_LIMIT)
+    if not rows:
+        return 0
+    specs, ends = _specs_build(context, rows)
+    results = engine.ensure(specs)
+    now_us = context.clock_us()
+    ends += [
+        _never_started(ref, now_us, str(error))
+        for ref, error in results.items()
+        if isinstance(error, StartRefused)
+    ]
+    started = {ref: now_us for ref, error in results.items() if error is None}
+    if started:
+        context.store.transact_wait(fence, attempts.attempts_started, started)
+    ends_record(context, ends, fence)
+    return len(rows)
+
+
+def attempts_collect(context: LoopContext, engine: Engine, fence: Fence) -> int:
+    """Record the exits that the engine holds, then let it forget them."""
+    ended = engine.ended(END_LIMIT)
+    if not ended:
+        return 0
+    ends_record(context, [end_of(observation) for observation in ended], fence)
+    refs = [observation.ref for observation in ended]
+    states = context.store.read_wait(attempts.attempt_states, refs)
+    engine.forget([ref for ref in refs if states.get(ref, "ended") == "ended"])
+    context.nudge("jobs", "placement")
+    return len(ended)
+
+
+def attempts_stop(context: LoopContext, engine: Engine) -> None:
+    """Ask the engine to end what is stopping. Repeated until the end is seen."""
+    rows = context.store.read_wait(attempts.attempts_live, engine.name, ("stopping",), "", STOP_LIMIT)
+    if rows:
+        engine.stop([row.id for row in rows], STOP_GRACE_S)
+
+
+def ends_record(context: LoopContext, ends: Sequence[AttemptEnd], fence: Fence) -> None:
+    """Write ends, in parts that keep the transaction short."""
+    now_us = context.clock_us()
+    for start in range(0, len(ends), END_LIMIT):
+        context.store.transact_wait(fence, attempts.attempts_end, ends[start : start + END_LIMIT], now_us)
+
+
+def end_of(observation: Observation) -> AttemptEnd:
+    """The store's form of an exit record."""
+    record = observation.exit
+    if record is None:
+        raise ValueError(f"the attempt {observation.ref} has not ended")
+    return AttemptEnd(
+        observation.ref,
+        record.outcome,
+        record.exit_code,
+        record.signal,
+        record.started_us,
+        record.ended_us,
+        record.cpu_us,
+        record.memory_peak_bytes,
+        record.detail,
+    )
+
+
+def end_without_record(
+    attempt_id: str, outcome: AttemptOutcome, started_us: int | None, now_us: int, detail: str
+) -> AttemptEnd:
+    """The end of an attempt of which nothing more will be heard."""
+    return AttemptEnd(attempt_id, outcome, None, None, started_us, now_us, 0, 0, detail)
+
+
+def _specs_build(context: LoopContext, rows: Sequence[AnyRow]) -> tuple[list[AttemptSpec], list[AttemptEnd]]:
+    """What the engine needs for each attempt; those that can never be started end instead."""
+    paths = context.store.read_wait(attempts.device_paths, [row.id for row in rows])
+    specs: list[AttemptSpec] = []
+    ends: list[AttemptEnd] = []
+    for row in rows:
+        job = SPEC_DECODER.decode(row.spec)
+        try:
+            opened = _secrets_open(context, row, job)
+        except SecretUnreadable as error:
+            ends.append(_never_started(row.id, context.clock_us(), str(error)))
+            continue
+        specs.append(_spec_build(row, job, opened, paths.get(row.id, ())))
+    return specs, ends
+
+
+def _secrets_open(context: LoopContext, row: AnyRow, job: JobSpec) -> Mapping[str, bytes]:
+    """File name -> value of the job's secrets."""
+    if not job.secrets:
+        return {}
+    names = sorted(set(job.secrets.values()))
+    sealed = context.store.read_wait(attempts.secrets_sealed, row.project_id, names)
+    missing = [name for name in names if name not in sealed]
+    if missing:
+        raise SecretUnreadable(f"the secret {missing[0]} was deleted; write it again, then submit again")
+    return {
+        file: context.vault.open(SecretName(row.organization_id, row.project_id, name), sealed[name])
+        for file, name in job.secrets.items()
+    }
+
+
+def _spec_build(
+    row: AnyRow, job: JobSpec, secrets: Mapping[str, bytes], device_paths: tuple[str, ...]
+) -> AttemptSpec:
+    environment = job.environment | {
+        "KUMOI_JOB_ID": row.job_id,
+        "KUMOI_TASK_INDEX": str(row.ordinal),
+        "KUMOI_ARRAY_SIZE": str(row.array_size),
+        "KUMOI_ATTEMPT": str(row.number),
+    }
+    limits = Limits(
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_bytes,
+        processes=job.resources.processes,
+        wall_time_s=job.resources.wall_time_s,
+    )
+    return AttemptSpec(
+        ref=row.id,
+        organization_id=row.organization_id,
+        project_id=row.project_id,
+        project_number=row.project_number,
+        command=job.command,
+        environment=environment,
+        limits=limits,
+        start_before_us=row.start_before_us,
+        lease_expires_us=row.lease_us,
+        network=job.network,
+        secrets=secrets,
+        device_paths=device_paths,
+    )
+
+
+def _never_started(attempt_id: str, now_us: int, detail: str) -> AttemptEnd:
+    return end_without_record(attempt_id, AttemptOutcome.START_FAILED, None, now_us, detail)

@@ -1,0 +1,87 @@
+"""What need not be prompt: leases, meters, and attempts that an engine lost sight of."""
+
+from kumoi.engines.base import Engine, EngineError, Observation
+from kumoi.loops.context import LoopContext
+from kumoi.loops.tasks import attempts_collect, end_of, end_without_record, ends_record
+from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.time import US_PER_S
+from kumoi.store import attempts
+from kumoi.store.placement import LEASE_US
+from kumoi.store.writer import Fence
+
+LEASE_LEFT_US = 40 * US_PER_S
+"""A lease with less than this left is moved."""
+EXPIRED_MARGIN_US = 10 * US_PER_S
+"""How long after its lease an attempt that nobody heard of is taken for ended."""
+START_MARGIN_US = 10 * US_PER_S
+PAGE = 1_000
+PAGES_MAX = 1_000
+METER_LIMIT = 100
+
+
+def upkeep_activate(context: LoopContext, fence: Fence) -> bool:
+    """One pass over every engine; a silent engine does not keep the others waiting."""
+    for engine in context.engines.values():
+        try:
+            attempts_collect(context, engine, fence)
+            attempts_reconcile(context, engine, fence)
+            leases_renew(context, engine, fence)
+        except EngineError:
+            leases_expire(context, engine, fence)
+            raise
+        leases_expire(context, engine, fence)
+    now_us = context.clock_us()
+    context.store.transact_wait(fence, attempts.attempts_meter, now_us, METER_LIMIT)
+    return False
+
+
+def leases_renew(context: LoopContext, engine: Engine, fence: Fence) -> None:
+    """Move the leases that are due: first in the store, then at the engine."""
+    now_us = context.clock_us()
+    leased = context.store.read_wait(attempts.attempts_leased, engine.name)
+    due = [row.id for row in leased if now_us < row.lease_us < now_us + LEASE_LEFT_US]
+    if not due:
+        return
+    lease_us = now_us + LEASE_US
+    context.store.transact_wait(fence, attempts.leases_move, due, lease_us)
+    engine.renew(dict.fromkeys(due, lease_us))
+
+
+def leases_expire(context: LoopContext, engine: Engine, fence: Fence) -> None:
+    """End attempts whose lease is over: wherever they ran, they do not any more."""
+    now_us = context.clock_us()
+    leased = context.store.read_wait(attempts.attempts_leased, engine.name)
+    ends = [
+        end_without_record(
+            row.id, AttemptOutcome.HOST_LOST, row.started_us, row.lease_us, "the lease ran out"
+        )
+        for row in leased
+        if row.lease_us + EXPIRED_MARGIN_US < now_us
+    ]
+    ends_record(context, ends, fence)
+
+
+def attempts_reconcile(context: LoopContext, engine: Engine, fence: Fence) -> None:
+    """Record what the engine saw and the plane missed; end what the engine knows nothing of any more."""
+    known = _observe_all(engine)
+    now_us = context.clock_us()
+    rows = context.store.read_wait(attempts.attempts_live, engine.name, ("running", "stopping"))
+    ends = [end_of(known[row.id]) for row in rows if row.id in known and known[row.id].exit is not None]
+    ends += [
+        end_without_record(row.id, AttemptOutcome.HOST_LOST, row.started_us, now_us, "the engine lost it")
+        for row in rows
+        if row.id not in known and row.start_before_us + START_MARGIN_US < now_us
+    ]
+    ends_record(context, ends, fence)
+
+
+def _observe_all(engine: Engine) -> dict[str, Observation]:
+    known: dict[str, Observation] = {}
+    cursor: str | None = None
+    for _ in range(PAGES_MAX):
+        page = engine.observe(cursor, PAGE)
+        known |= {item.ref: item for item in page.items}
+        cursor = page.cursor
+        if cursor is None:
+            return known
+    raise EngineError(f"the engine {engine.name} lists more than {PAGES_MAX * PAGE} attempts; purge old ones")

@@ -1,0 +1,313 @@
+"""Attempts: what the loops read and how an end becomes a record, all of it in one transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from kumoi.core.metering import Interval, intervals_due
+from kumoi.core.retries import TaskNext, decide_next
+from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome
+from kumoi.store.events import SYSTEM_ACTOR, event_row
+from kumoi.store.jobs import jobs_settle
+from kumoi.store.schema import (
+    AnyRow,
+    attempt_devices,
+    attempts,
+    devices,
+    events,
+    hosts,
+    is_live,
+    jobs,
+    projects,
+    secrets,
+    tasks,
+    usage_intervals,
+)
+from kumoi.store.vault import SealedSecret
+from kumoi.store.writer import Move, insert_many, move_many
+
+_DETAIL_MAX = 400
+_LIVE = ("placed", "running", "stopping")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnd:
+    """An exit record on its way into the store. Times are microseconds UTC."""
+
+    attempt_id: str
+    outcome: AttemptOutcome
+    exit_code: int | None
+    signal: int | None
+    started_us: int | None
+    ended_us: int
+    cpu_us: int
+    memory_peak_bytes: int
+    detail: str
+
+
+def attempts_to_start(connection: Connection, engine: str, limit: int) -> Sequence[AnyRow]:
+    """Placed attempts with what is needed to start them, oldest first."""
+    statement = (
+        select(
+            attempts,
+            tasks.c.ordinal,
+            jobs.c.spec,
+            jobs.c.name.label("job_name"),
+            jobs.c.array_size,
+            projects.c.number.label("project_number"),
+            hosts.c.name.label("host_name"),
+        )
+        .join(tasks, tasks.c.id == attempts.c.task_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .join(projects, projects.c.id == attempts.c.project_id)
+        .join(hosts, hosts.c.id == attempts.c.host_id)
+        .where(is_live(), attempts.c.state == "placed", attempts.c.engine == engine)
+        .order_by(attempts.c.id)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
+def attempts_live(
+    connection: Connection, engine: str, states: Sequence[str] = _LIVE, after_id: str = "", limit: int = 1_000
+) -> Sequence[AnyRow]:
+    """Live attempts of an engine by id, after `after_id`."""
+    statement = (
+        select(attempts)
+        .where(
+            attempts.c.state.in_(states),
+            is_live(),
+            attempts.c.engine == engine,
+            attempts.c.id > after_id,
+        )
+        .order_by(attempts.c.id)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
+def attempts_leased(connection: Connection, engine: str, limit: int = 10_000) -> Sequence[AnyRow]:
+    """Live attempts of an engine that end with their lease, next to run out first."""
+    statement = (
+        select(attempts.c.id, attempts.c.lease_us, attempts.c.started_us)
+        .where(is_live(), attempts.c.engine == engine, attempts.c.lease_us.is_not(None))
+        .order_by(attempts.c.lease_us)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
+
+
+def attempt_states(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, str]:
+    """The states of those of `attempt_ids` that exist."""
+    statement = select(attempts.c.id, attempts.c.state).where(attempts.c.id.in_(attempt_ids))
+    return {row.id: row.state for row in connection.execute(statement)}
+
+
+def device_paths(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The device files that each attempt holds."""
+    statement = (
+        select(attempt_devices.c.attempt_id, devices.c.path)
+        .join(devices, devices.c.id == attempt_devices.c.device_id)
+        .where(attempt_devices.c.attempt_id.in_(attempt_ids))
+        .order_by(devices.c.ordinal)
+    )
+    paths: dict[str, tuple[str, ...]] = {}
+    for attempt_id, path in connection.execute(statement):
+        paths[attempt_id] = (*paths.get(attempt_id, ()), path)
+    return paths
+
+
+def secrets_sealed(
+    connection: Connection, project_id: str, names: Sequence[str]
+) -> Mapping[str, SealedSecret]:
+    """The sealed secrets of a project by name."""
+    statement = select(secrets).where(secrets.c.project_id == project_id, secrets.c.name.in_(names))
+    return {
+        row.name: SealedSecret(row.wrapped_key, row.ciphertext, row.key_version)
+        for row in connection.execute(statement)
+    }
+
+
+def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> None:
+    """Move placed attempts to `running`; those that are further already stay as they are."""
+    states = attempt_states(connection, list(started_us))
+    moves = [
+        Move(attempts, attempt_id, "placed", "running", {"started_us": at_us, "metered_us": at_us})
+        for attempt_id, at_us in started_us.items()
+        if states.get(attempt_id) == "placed"
+    ]
+    move_many(connection, moves)
+
+
+def leases_move(connection: Connection, attempt_ids: Sequence[str], lease_us: int) -> None:
+    """Record the new lease of live attempts, before the engine is told."""
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.id.in_(attempt_ids), attempts.c.state != "ended")
+        .values(lease_us=lease_us)
+    )
+
+
+def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int) -> Sequence[str]:
+    """Record the ends: attempt, use, devices, task, job and event together. Returns the ids recorded.
+
+    Repeating it changes nothing: an attempt that ended already is left alone.
+    """
+    rows = _live_rows(connection, [end.attempt_id for end in ends])
+    known = [end for end in ends if end.attempt_id in rows]
+    if not known:
+        return []
+    nexts = {end.attempt_id: _next(rows[end.attempt_id], end) for end in known}
+    move_many(connection, [_attempt_move(rows[end.attempt_id], end) for end in known])
+    _devices_release(connection, list(rows))
+    counts = _device_counts(connection, list(rows))
+    intervals = [
+        interval
+        for end in known
+        for interval in _interval_rows(rows[end.attempt_id], end, counts.get(end.attempt_id, 0))
+    ]
+    insert_many(connection, usage_intervals, intervals)
+    move_many(
+        connection,
+        [_task_move(rows[end.attempt_id], nexts[end.attempt_id], now_us) for end in known],
+    )
+    insert_many(connection, events, [_event(rows[end.attempt_id], end, now_us) for end in known])
+    jobs_settle(connection, sorted({row.job_id for row in rows.values()}), now_us)
+    return [end.attempt_id for end in known]
+
+
+def attempts_meter(connection: Connection, now_us: int, limit: int) -> int:
+    """Write the full hours of running attempts. Returns how many attempts were metered."""
+    statement = (
+        select(attempts)
+        .where(is_live(), attempts.c.state.in_(("running", "stopping")), attempts.c.metered_us.is_not(None))
+        .order_by(attempts.c.metered_us)
+        .limit(limit)
+    )
+    metered = 0
+    for row in connection.execute(statement).all():
+        due = intervals_due(row.metered_us, now_us, ended=False)
+        if not due:
+            continue
+        counts = _device_counts(connection, [row.id])
+        insert_many(
+            connection, usage_intervals, [_interval(row, cut, counts.get(row.id, 0), 0) for cut in due]
+        )
+        move_many(connection, [Move(attempts, row.id, row.state, row.state, {"metered_us": due[-1].end_us})])
+        metered += 1
+    return metered
+
+
+def _live_rows(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, AnyRow]:
+    statement = (
+        select(
+            attempts,
+            tasks.c.ordinal,
+            tasks.c.state.label("task_state"),
+            jobs.c.state.label("job_state"),
+            jobs.c.spec,
+        )
+        .join(tasks, tasks.c.id == attempts.c.task_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.id.in_(attempt_ids), attempts.c.state != "ended")
+        .with_for_update(of=attempts)
+    )
+    return {row.id: row for row in connection.execute(statement)}
+
+
+def _next(row: AnyRow, end: AttemptEnd) -> TaskNext:
+    """The retry policy is read only where it can matter: most attempts succeed."""
+    if end.outcome is AttemptOutcome.EXITED and end.exit_code == 0:
+        return TaskNext("succeeded", None)
+    following = decide_next(SPEC_DECODER.decode(row.spec).retries, row.number, end.outcome, end.exit_code)
+    if row.job_state == "cancelling" and following.state == "queued":
+        return TaskNext("cancelled", "cancelled")
+    return following
+
+
+def _attempt_move(row: AnyRow, end: AttemptEnd) -> Move:
+    started_us = row.started_us or end.started_us
+    return Move(
+        attempts,
+        row.id,
+        row.state,
+        "ended",
+        {
+            "started_us": started_us,
+            "ended_us": max(end.ended_us, started_us or 0),
+            "metered_us": end.ended_us,
+            "outcome": end.outcome,
+            "exit_code": end.exit_code,
+            "signal": end.signal,
+            "cpu_us": end.cpu_us,
+            "memory_peak_bytes": end.memory_peak_bytes,
+            "detail": end.detail[:_DETAIL_MAX],
+        },
+    )
+
+
+def _task_move(row: AnyRow, following: TaskNext, now_us: int) -> Move:
+    return Move(
+        tasks,
+        row.task_id,
+        "active",
+        following.state,
+        {"reason": following.reason, "not_before_us": now_us},
+    )
+
+
+def _interval_rows(row: AnyRow, end: AttemptEnd, device_count: int) -> list[dict[str, Any]]:
+    start_us = row.metered_us or row.started_us or end.started_us
+    if start_us is None:
+        return []
+    cuts = intervals_due(start_us, end.ended_us, ended=True)
+    return [_interval(row, cut, device_count, end.cpu_us if cut is cuts[-1] else 0) for cut in cuts]
+
+
+def _interval(row: AnyRow, cut: Interval, device_count: int, cpu_us: int) -> dict[str, Any]:
+    return {
+        "attempt_id": row.id,
+        "start_us": cut.start_us,
+        "end_us": cut.end_us,
+        "organization_id": row.organization_id,
+        "project_id": row.project_id,
+        "cpu_milli": row.cpu_milli,
+        "memory_bytes": row.memory_bytes,
+        "devices": device_count,
+        "cpu_us": cpu_us,
+    }
+
+
+def _devices_release(connection: Connection, attempt_ids: Sequence[str]) -> None:
+    connection.execute(
+        update(attempt_devices).where(attempt_devices.c.attempt_id.in_(attempt_ids)).values(released=True)
+    )
+
+
+def _device_counts(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, int]:
+    statement = select(attempt_devices.c.attempt_id).where(attempt_devices.c.attempt_id.in_(attempt_ids))
+    counts: dict[str, int] = {}
+    for attempt_id in connection.execute(statement).scalars():
+        counts[attempt_id] = counts.get(attempt_id, 0) + 1
+    return counts
+
+
+def _event(row: AnyRow, end: AttemptEnd, now_us: int) -> dict[str, Any]:
+    return event_row(
+        "attempt_end",
+        at_us=now_us,
+        actor=SYSTEM_ACTOR,
+        resource=row.id,
+        organization=row.organization_id,
+        project=row.project_id,
+        detail={
+            "job": row.job_id,
+            "task": row.ordinal,
+            "outcome": end.outcome,
+            "exit_code": end.exit_code,
+            "started_us": end.started_us,
+            "ended_us": end.ended_us,
+        },
+    )

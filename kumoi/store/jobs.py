@@ -1,0 +1,258 @@
+"""Jobs: rows, lists, and their moves that no engine is needed for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, exists, func, or_, select, update
+
+from kumoi.model.ids import IdKind
+from kumoi.model.jobs import SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
+from kumoi.model.time import time_format
+from kumoi.store import schema
+from kumoi.store.ids import ids_new
+from kumoi.store.schema import AnyRow, in_state, job_dependencies, jobs, pools, tasks
+from kumoi.store.writer import Move, insert_many, move_many
+
+_ENDED = ("succeeded", "failed", "cancelled")
+
+
+def job_get(connection: Connection, job_id: str) -> AnyRow | None:
+    """The row of a job."""
+    return connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+
+
+def job_from_row(row: AnyRow, counts: TaskCounts) -> Job:
+    """The job as its owner sees it."""
+    return Job(
+        id=row.id,
+        organization=row.organization_id,
+        project=row.project_id,
+        name=row.name,
+        state=row.state,
+        reason=row.reason,
+        spec=SPEC_DECODER.decode(row.spec),
+        tasks=counts,
+        created_at=time_format(row.created_us),
+        created_by=row.created_by,
+        ended_at=_time(row.ended_us),
+        version=row.version,
+    )
+
+
+def job_list(
+    connection: Connection, project_id: str, state: str | None, limit: int, before_id: str | None
+) -> Sequence[JobSummary]:
+    """Jobs of a project, newest first, older than `before_id`."""
+    statement = select(
+        jobs.c.id,
+        jobs.c.name,
+        jobs.c.state,
+        jobs.c.reason,
+        jobs.c.array_size,
+        jobs.c.priority,
+        jobs.c.created_us,
+        jobs.c.created_by,
+        jobs.c.ended_us,
+    ).where(jobs.c.project_id == project_id)
+    if state is not None:
+        statement = statement.where(jobs.c.state == state)
+    if before_id is not None:
+        statement = statement.where(jobs.c.id < before_id)
+    return [
+        JobSummary(
+            id=row.id,
+            name=row.name,
+            state=row.state,
+            reason=row.reason,
+            array_size=row.array_size,
+            priority=row.priority,
+            created_at=time_format(row.created_us),
+            created_by=row.created_by,
+            ended_at=_time(row.ended_us),
+        )
+        for row in connection.execute(statement.order_by(jobs.c.id.desc()).limit(limit))
+    ]
+
+
+def task_counts(connection: Connection, job_id: str) -> TaskCounts:
+    """Tasks of a job by state."""
+    statement = select(tasks.c.state, func.count()).where(tasks.c.job_id == job_id).group_by(tasks.c.state)
+    return TaskCounts(**{row[0]: row[1] for row in connection.execute(statement)})
+
+
+def dependencies_missing(connection: Connection, project_id: str, job_ids: Sequence[str]) -> set[str]:
+    """Which of `job_ids` are no jobs of the project."""
+    statement = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.project_id == project_id)
+    return set(job_ids) - set(connection.execute(statement).scalars())
+
+
+def secrets_missing(connection: Connection, project_id: str, names: Sequence[str]) -> set[str]:
+    """Which of `names` are no secrets of the project."""
+    table = schema.secrets
+    statement = select(table.c.name).where(table.c.project_id == project_id, table.c.name.in_(names))
+    return set(names) - set(connection.execute(statement).scalars())
+
+
+def dependencies_unmet(connection: Connection, job_id: str) -> Sequence[str]:
+    """The jobs that `job_id` still waits for."""
+    other = jobs.alias("other")
+    statement = (
+        select(other.c.id)
+        .join(job_dependencies, job_dependencies.c.depends_on_id == other.c.id)
+        .where(job_dependencies.c.job_id == job_id, other.c.state.not_in(_ENDED))
+        .order_by(other.c.id)
+        .limit(100)
+    )
+    return connection.execute(statement).scalars().all()
+
+
+def jobs_release(connection: Connection, now_us: int, limit: int) -> int:
+    """Move jobs whose dependencies ended: to `pending`, or to `failed` where one did not succeed."""
+    other = jobs.alias("other")
+    joined = job_dependencies.join(other, other.c.id == job_dependencies.c.depends_on_id)
+    mine = job_dependencies.c.job_id == jobs.c.id
+    failed = exists(
+        select(1)
+        .select_from(joined)
+        .where(mine, job_dependencies.c.condition == "succeeded", other.c.state.in_(("failed", "cancelled")))
+    )
+    unmet = exists(select(1).select_from(joined).where(mine, other.c.state.not_in(_ENDED)))
+    statement = (
+        select(jobs.c.id, failed.label("failed"))
+        .where(in_state(jobs, "waiting"), or_(failed, ~unmet))
+        .order_by(jobs.c.id)
+        .limit(limit)
+    )
+    rows = connection.execute(statement).all()
+    moves = [
+        Move(jobs, row.id, "waiting", "failed", {"ended_us": now_us, "reason": "a dependency failed"})
+        if row.failed
+        else Move(jobs, row.id, "waiting", "pending", {})
+        for row in rows
+    ]
+    move_many(connection, moves)
+    return len(moves)
+
+
+def jobs_expand(connection: Connection, now_us: int, cell: int, lookahead: int, limit: int) -> int:
+    """Write the tasks of pending jobs of open pools, in queue order, while few tasks wait there.
+
+    Returns how many jobs moved. A paused pool holds its jobs as they are, however many.
+    """
+    moved = 0
+    for pool_id in connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all():
+        queued = connection.execute(
+            select(func.count()).where(tasks.c.pool_id == pool_id, in_state(tasks, "queued"))
+        ).scalar_one()
+        if queued < lookahead:
+            moved += _pool_expand(connection, pool_id, now_us, cell, lookahead - queued, limit)
+    return moved
+
+
+def _pool_expand(connection: Connection, pool_id: str, now_us: int, cell: int, room: int, limit: int) -> int:
+    statement = (
+        select(jobs.c.id, jobs.c.array_size, jobs.c.priority)
+        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"))
+        .order_by(jobs.c.priority.desc(), jobs.c.id)
+        .limit(min(limit, room))
+    )
+    rows: list[dict[str, Any]] = []
+    moves: list[Move] = []
+    for job in connection.execute(statement).all():
+        if len(rows) >= room:
+            break
+        rows += [
+            {
+                "id": task_id,
+                "job_id": job.id,
+                "ordinal": ordinal,
+                "pool_id": pool_id,
+                "priority": job.priority,
+                "not_before_us": now_us,
+            }
+            for ordinal, task_id in enumerate(ids_new(IdKind.TASK, job.array_size, cell))
+        ]
+        moves.append(Move(jobs, job.id, "pending", "queued", {}))
+    insert_many(connection, tasks, rows)
+    move_many(connection, moves)
+    return len(moves)
+
+
+def job_cancel(connection: Connection, job_id: str, now_us: int, reason: str) -> str | None:
+    """Cancel a job: what waits never starts, what runs is stopped. Its new state; None if it has ended."""
+    row = job_get(connection, job_id)
+    if row is None or row.state in _ENDED:
+        return None
+    if row.state in ("waiting", "pending"):
+        ended = {"ended_us": now_us, "reason": reason}
+        move_many(connection, [Move(jobs, job_id, row.state, "cancelled", ended)])
+        return "cancelled"
+    if row.state != "cancelling":
+        move_many(connection, [Move(jobs, job_id, row.state, "cancelling", {"reason": reason})])
+    _tasks_stop(connection, job_id)
+    return jobs_settle(connection, [job_id], now_us).get(job_id, "cancelling")
+
+
+def _tasks_stop(connection: Connection, job_id: str) -> None:
+    attempts = schema.attempts
+    connection.execute(
+        update(tasks)
+        .where(tasks.c.job_id == job_id, tasks.c.state == "queued")
+        .values(state="cancelled", reason="cancelled", version=tasks.c.version + 1)
+    )
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.job_id == job_id, attempts.c.state.in_(("placed", "running")))
+        .values(state="stopping", version=attempts.c.version + 1)
+    )
+
+
+def jobs_settle(connection: Connection, job_ids: Sequence[str], now_us: int) -> dict[str, str]:
+    """End the jobs of `job_ids` all of whose tasks have ended. Returns their new states.
+
+    A gang of which one task failed for good is stopped: the others cannot go on without it.
+    """
+    if not job_ids:
+        return {}
+    mine = tasks.c.job_id == jobs.c.id
+    open_tasks = exists(select(1).where(mine, tasks.c.state.in_(("queued", "active"))))
+    failed_tasks = exists(select(1).where(mine, tasks.c.state == "failed"))
+    statement = select(
+        jobs.c.id, jobs.c.state, jobs.c.gang, open_tasks.label("open"), failed_tasks.label("failed")
+    ).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(("queued", "running", "cancelling")))
+    settled: dict[str, str] = {}
+    for row in connection.execute(statement).all():
+        if not row.open:
+            settled[row.id] = _end(row.state, row.failed)
+        elif row.gang and row.failed and row.state == "running":
+            move_many(
+                connection,
+                [Move(jobs, row.id, "running", "cancelling", {"reason": "one of the gang failed"})],
+            )
+            _tasks_stop(connection, row.id)
+    for job_id, state in settled.items():
+        _job_end(connection, job_id, state, now_us)
+    return settled
+
+
+def _end(state: str, failed: bool) -> str:
+    if failed:
+        return "failed"
+    return "cancelled" if state == "cancelling" else "succeeded"
+
+
+def _job_end(connection: Connection, job_id: str, state: str, now_us: int) -> None:
+    reason = select(func.min(tasks.c.reason)).where(tasks.c.job_id == job_id, tasks.c.state == "failed")
+    values: dict[str, Any] = {"ended_us": now_us, "state": state, "version": jobs.c.version + 1}
+    if state == "failed":
+        values["reason"] = reason.scalar_subquery()
+    connection.execute(update(jobs).where(jobs.c.id == job_id, jobs.c.state.not_in(_ENDED)).values(**values))
+
+
+def spec_text(spec: JobSpec) -> str:
+    """The canonical text of a specification."""
+    return SPEC_ENCODER.encode(spec).decode()
+
+
+def _time(at_us: int | None) -> str | None:
+    return None if at_us is None else time_format(at_us)

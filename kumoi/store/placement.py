@@ -1,0 +1,291 @@
+"""Placement's two ends: the snapshot that it decides on, and the plan applied per host generation."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+
+from kumoi.core.placement import DeviceView, HostView, Placed, Plan, Snapshot, TaskView
+from kumoi.model.ids import IdKind
+from kumoi.model.jobs import DeviceRequest, HostLossPolicy
+from kumoi.model.places import IsolationClass
+from kumoi.model.time import US_PER_S
+from kumoi.store.events import SYSTEM_ACTOR, event_row
+from kumoi.store.ids import id_new, ids_new
+from kumoi.store.schema import (
+    AnyRow,
+    attempt_devices,
+    attempts,
+    devices,
+    events,
+    hosts,
+    in_state,
+    is_live,
+    jobs,
+    plans,
+    pools,
+    tasks,
+)
+from kumoi.store.writer import Move, insert_many, move_many
+
+START_WINDOW_US = 60 * US_PER_S
+"""An engine never starts an attempt later than this after its placement."""
+LEASE_US = 60 * US_PER_S
+_SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
+_device_requests = msgspec.json.Decoder(tuple[DeviceRequest, ...])
+
+
+def snapshot_load(connection: Connection, task_limit: int) -> Snapshot:
+    """Hosts of open pools that may take work, and the first `task_limit` waiting tasks of those pools."""
+    host_views = _hosts_load(connection)
+    pool_ids = {host.pool_id for host in host_views}
+    if not pool_ids:
+        return Snapshot((), ())
+    return Snapshot(tuple(host_views), tuple(_tasks_load(connection, pool_ids, task_limit)))
+
+
+def _hosts_load(connection: Connection) -> list[HostView]:
+    statement = (
+        select(hosts, pools.c.isolation, pools.c.shared_by_organizations)
+        .join(pools, pools.c.id == hosts.c.pool_id)
+        .where(hosts.c.state == "schedulable", hosts.c.health == "up", pools.c.state == "open")
+        .order_by(hosts.c.id)
+    )
+    rows = connection.execute(statement).all()
+    used, tenants = _use_load(connection)
+    free = _devices_load(connection)
+    return [
+        HostView(
+            id=row.id,
+            name=row.name,
+            pool_id=row.pool_id,
+            generation=row.generation,
+            cpu_milli_free=row.cpu_milli - used[row.id][0],
+            memory_bytes_free=row.memory_bytes - used[row.id][1],
+            devices_free=tuple(free[row.id]),
+            tenants=frozenset(tenants[row.id]),
+            dedicated_to=row.dedicated_to,
+            exclusive=row.isolation in _SHARED_KERNEL and not row.shared_by_organizations,
+        )
+        for row in rows
+    ]
+
+
+def _use_load(connection: Connection) -> tuple[dict[str, tuple[int, int]], dict[str, set[str]]]:
+    """CPU and memory held on each host, and by whom: derived from the live attempts, never counted beside."""
+    statement = (
+        select(
+            attempts.c.host_id,
+            attempts.c.organization_id,
+            func.sum(attempts.c.cpu_milli),
+            func.sum(attempts.c.memory_bytes),
+        )
+        .where(is_live())
+        .group_by(attempts.c.host_id, attempts.c.organization_id)
+    )
+    used: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    tenants: dict[str, set[str]] = defaultdict(set)
+    for host_id, organization_id, cpu_milli, memory_bytes in connection.execute(statement):
+        used[host_id] = used[host_id][0] + int(cpu_milli), used[host_id][1] + int(memory_bytes)
+        tenants[host_id].add(organization_id)
+    return used, tenants
+
+
+def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
+    held = select(attempt_devices.c.device_id).where(~attempt_devices.c.released)
+    statement = (
+        select(devices).where(devices.c.id.not_in(held)).order_by(devices.c.host_id, devices.c.ordinal)
+    )
+    free: dict[str, list[DeviceView]] = defaultdict(list)
+    for row in connection.execute(statement):
+        free[row.host_id].append(DeviceView(row.id, row.kind, row.model))
+    return free
+
+
+def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[TaskView]:
+    statement = (
+        select(
+            tasks.c.id,
+            tasks.c.job_id,
+            tasks.c.pool_id,
+            jobs.c.organization_id,
+            jobs.c.cpu_milli,
+            jobs.c.memory_bytes,
+            jobs.c.devices,
+            jobs.c.gang,
+        )
+        .join(jobs, jobs.c.id == tasks.c.job_id)
+        .where(in_state(tasks, "queued"), tasks.c.pool_id.in_(pool_ids))
+        .order_by(tasks.c.priority.desc(), tasks.c.id)
+    )
+    rows = connection.execute(statement.limit(limit)).all()
+    if len(rows) == limit and rows[-1].gang:
+        rest = statement.where(tasks.c.job_id == rows[-1].job_id)
+        rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(connection.execute(rest))
+    return [task_view(row) for row in rows]
+
+
+def task_view(row: AnyRow) -> TaskView:
+    """A waiting task as placement sees it."""
+    return TaskView(
+        id=row.id,
+        job_id=row.job_id,
+        organization_id=row.organization_id,
+        pool_id=row.pool_id,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_bytes,
+        devices=_device_requests.decode(row.devices) if row.devices else (),
+        gang=row.job_id if row.gang else None,
+    )
+
+
+def plan_apply(
+    connection: Connection, plan: Plan, snapshot: Snapshot, *, epoch: int, now_us: int, cell: int
+) -> int:
+    """Write the attempts of what still holds; the rest stays queued. Returns how many were placed.
+
+    A placement holds while its host's generation is the one that was decided on and its task still waits;
+    a gang holds while all of it does. Nothing is started here: the attempts are the intent.
+    """
+    current = _generations_current(connection, plan, snapshot)
+    waiting = _tasks_waiting(connection, [placed.task_id for placed in plan.placed])
+    views = {task.id: task for task in snapshot.tasks}
+    broken = {
+        views[placed.task_id].gang
+        for placed in plan.placed
+        if placed.host_id not in current or placed.task_id not in waiting
+    }
+    holding = [
+        placed
+        for placed in plan.placed
+        if placed.host_id in current
+        and placed.task_id in waiting
+        and (views[placed.task_id].gang is None or views[placed.task_id].gang not in broken)
+    ]
+    if holding:
+        _placed_write(connection, plan, holding, waiting, epoch=epoch, now_us=now_us, cell=cell)
+    return len(holding)
+
+
+def _generations_current(connection: Connection, plan: Plan, snapshot: Snapshot) -> set[str]:
+    """Lock and advance the hosts of the plan that nobody changed since the snapshot."""
+    decided = {host.id: host.generation for host in snapshot.hosts}
+    current = set()
+    for host_id in sorted({placed.host_id for placed in plan.placed}):
+        advanced = connection.execute(
+            update(hosts)
+            .where(
+                hosts.c.id == host_id,
+                hosts.c.generation == decided[host_id],
+                hosts.c.state == "schedulable",
+                hosts.c.health == "up",
+            )
+            .values(generation=hosts.c.generation + 1)
+        ).rowcount
+        if advanced == 1:
+            current.add(host_id)
+    return current
+
+
+def _tasks_waiting(connection: Connection, task_ids: Sequence[str]) -> dict[str, AnyRow]:
+    statement = (
+        select(
+            tasks.c.id,
+            tasks.c.job_id,
+            tasks.c.ordinal,
+            tasks.c.state,
+            jobs.c.organization_id,
+            jobs.c.project_id,
+            jobs.c.cpu_milli,
+            jobs.c.memory_bytes,
+            jobs.c.on_host_lost,
+            pools.c.engine,
+        )
+        .join(jobs, jobs.c.id == tasks.c.job_id)
+        .join(pools, pools.c.id == jobs.c.pool_id)
+        .where(tasks.c.id.in_(task_ids), tasks.c.state == "queued")
+        .with_for_update(of=tasks)
+    )
+    return {row.id: row for row in connection.execute(statement)}
+
+
+def _placed_write(
+    connection: Connection,
+    plan: Plan,
+    holding: Sequence[Placed],
+    waiting: dict[str, AnyRow],
+    *,
+    epoch: int,
+    now_us: int,
+    cell: int,
+) -> None:
+    plan_id = id_new(IdKind.PLAN, cell)
+    numbers = _attempt_numbers(connection, [placed.task_id for placed in holding])
+    rows, event_rows, device_rows = [], [], []
+    for attempt_id, placed in zip(ids_new(IdKind.ATTEMPT, len(holding), cell), holding, strict=True):
+        task = waiting[placed.task_id]
+        replace = task.on_host_lost == HostLossPolicy.REPLACE
+        rows.append(
+            {
+                "id": attempt_id,
+                "task_id": task.id,
+                "job_id": task.job_id,
+                "organization_id": task.organization_id,
+                "project_id": task.project_id,
+                "host_id": placed.host_id,
+                "plan_id": plan_id,
+                "engine": task.engine,
+                "number": numbers.get(task.id, 0) + 1,
+                "epoch": epoch,
+                "cpu_milli": task.cpu_milli,
+                "memory_bytes": task.memory_bytes,
+                "placed_us": now_us,
+                "start_before_us": now_us + START_WINDOW_US,
+                "lease_us": now_us + LEASE_US if replace else None,
+            }
+        )
+        device_rows += [{"attempt_id": attempt_id, "device_id": device} for device in placed.device_ids]
+        event_rows.append(
+            event_row(
+                "attempt_place",
+                at_us=now_us,
+                actor=SYSTEM_ACTOR,
+                resource=attempt_id,
+                organization=task.organization_id,
+                project=task.project_id,
+                detail={"job": task.job_id, "task": task.ordinal, "host": placed.host_id, "plan": plan_id},
+            )
+        )
+    body = msgspec.json.encode({"placed": holding, "refused": plan.refused[:100]}).decode()
+    insert_many(connection, plans, [_plan_row(plan, plan_id, body)])
+    insert_many(connection, attempts, rows)
+    insert_many(connection, attempt_devices, device_rows)
+    insert_many(connection, events, event_rows)
+    move_many(connection, [Move(tasks, placed.task_id, "queued", "active", {}) for placed in holding])
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.id.in_({row["job_id"] for row in rows}), jobs.c.state == "queued")
+        .values(state="running", version=jobs.c.version + 1)
+    )
+
+
+def _plan_row(plan: Plan, plan_id: str, body: str) -> dict[str, Any]:
+    return {
+        "id": plan_id,
+        "decided_us": plan.decided_us,
+        "policy": plan.policy,
+        "seed": plan.seed,
+        "snapshot_digest": plan.snapshot_digest,
+        "body": body,
+    }
+
+
+def _attempt_numbers(connection: Connection, task_ids: Sequence[str]) -> dict[str, int]:
+    statement = (
+        select(attempts.c.task_id, func.max(attempts.c.number))
+        .where(attempts.c.task_id.in_(task_ids))
+        .group_by(attempts.c.task_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}

@@ -1,0 +1,100 @@
+"""What is dropped when its time is over, a bounded number of rows at a time.
+
+Events and log entries are never dropped. Rows of attempts leave a tombstone, so that the orphan loop still
+knows what was ours.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete, insert, literal, select, update
+
+from kumoi.store.events import REFUSED, event_row
+from kumoi.store.schema import (
+    AnyRow,
+    attempts,
+    events,
+    idempotency_keys,
+    jobs,
+    plans,
+    refusals,
+    tombstones,
+)
+from kumoi.store.writer import insert_many
+
+
+def idempotency_keys_drop(connection: Connection, before_us: int, limit: int) -> int:
+    """Forget the answers of keys older than `before_us`."""
+    old = select(idempotency_keys.c.hash).where(idempotency_keys.c.created_us < before_us).limit(limit)
+    return connection.execute(
+        delete(idempotency_keys).where(idempotency_keys.c.hash.in_(old.scalar_subquery()))
+    ).rowcount
+
+
+def plans_drop(connection: Connection, before_us: int, limit: int) -> int:
+    """Drop plans decided before `before_us`."""
+    old = select(plans.c.id).where(plans.c.decided_us < before_us).limit(limit)
+    return connection.execute(delete(plans).where(plans.c.id.in_(old.scalar_subquery()))).rowcount
+
+
+def jobs_drop(connection: Connection, before_us: int, incarnation: str, limit: int) -> int:
+    """Drop jobs that ended before `before_us` with their tasks and attempts, each leaving a tombstone."""
+    old = (
+        connection.execute(select(jobs.c.id).where(jobs.c.ended_us < before_us).limit(limit)).scalars().all()
+    )
+    if not old:
+        return 0
+    buried = select(attempts.c.id, attempts.c.engine, literal(incarnation), attempts.c.ended_us).where(
+        attempts.c.job_id.in_(old)
+    )
+    connection.execute(insert(tombstones).from_select(["ref", "engine", "incarnation", "ended_us"], buried))
+    return connection.execute(delete(jobs).where(jobs.c.id.in_(old))).rowcount
+
+
+def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: int) -> Sequence[str]:
+    """Attempts that ended before `before_us` and whose logs are still kept."""
+    statement = (
+        select(attempts.c.id)
+        .where(attempts.c.ended_us < before_us, ~attempts.c.log_purged, attempts.c.engine == engine)
+        .limit(limit)
+    )
+    return connection.execute(statement).scalars().all()
+
+
+def tombstones_to_purge(connection: Connection, engine: str, limit: int) -> Sequence[str]:
+    """Tombstones whose remains the engine may still hold."""
+    statement = select(tombstones.c.ref).where(~tombstones.c.purged, tombstones.c.engine == engine)
+    return connection.execute(statement.limit(limit)).scalars().all()
+
+
+def purged_record(connection: Connection, attempt_ids: Sequence[str], refs: Sequence[str]) -> None:
+    """Record that the engine removed the logs of `attempt_ids` and what was left of the tombstones `refs`."""
+    connection.execute(update(attempts).where(attempts.c.id.in_(attempt_ids)).values(log_purged=True))
+    connection.execute(update(tombstones).where(tombstones.c.ref.in_(refs)).values(purged=True))
+
+
+def refusals_close(connection: Connection, before_us: int, limit: int) -> int:
+    """Turn the refusals of minutes that are over into one event each. Returns how many."""
+    statement = select(refusals).where(refusals.c.minute_us < before_us).limit(limit)
+    rows = connection.execute(statement.with_for_update()).all()
+    insert_many(connection, events, [_refusal_event(row) for row in rows])
+    for row in rows:
+        connection.execute(
+            delete(refusals).where(
+                refusals.c.actor_id == row.actor_id,
+                refusals.c.action == row.action,
+                refusals.c.minute_us == row.minute_us,
+            )
+        )
+    return len(rows)
+
+
+def _refusal_event(row: AnyRow) -> dict[str, object]:
+    return event_row(
+        row.action,
+        at_us=row.minute_us,
+        actor=row.actor_id,
+        resource=row.actor_id,
+        organization=row.organization_id,
+        outcome=REFUSED,
+        detail={"refused": row.refused},
+    )
