@@ -18,7 +18,7 @@ from kumoi.model.errors import (
     Unauthenticated,
     Unavailable,
 )
-from kumoi.model.idempotency import Written
+from kumoi.model.idempotency import IdempotencyKey, Written
 from kumoi.model.time import US_PER_S
 from kumoi.store.access import TokenHolder, refusal_add, token_holder_find
 from kumoi.store.database import Connection, Store
@@ -26,21 +26,22 @@ from kumoi.store.directory import Directory
 from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
 from kumoi.store.files import FileStore
 from kumoi.store.vault import Vault
-from kumoi.store.writer import Change, change_apply
+from kumoi.store.writer import Change, answer_kept, change_apply
 
 HOLDER_TTL_US = US_PER_S
 HOLDERS_MAX = 10_000
 REFUSALS_MAX = 10_000
 MINUTE_US = 60 * US_PER_S
 READ_ACTIONS = {
+    ResourceKind.PLATFORM: Action.POOL_LIST,
     ResourceKind.ORGANIZATION: Action.ORGANIZATION_READ,
     ResourceKind.PROJECT: Action.PROJECT_READ,
+    ResourceKind.PRINCIPAL: Action.PRINCIPAL_LIST,
+    ResourceKind.TOKEN: Action.TOKEN_LIST,
     ResourceKind.JOB: Action.JOB_READ,
     ResourceKind.SECRET: Action.SECRET_LIST,
     ResourceKind.FILE: Action.FILE_LIST,
-    ResourceKind.PRINCIPAL: Action.PRINCIPAL_LIST,
-    ResourceKind.TOKEN: Action.TOKEN_LIST,
-    ResourceKind.PLATFORM: Action.SELF_READ,
+    ResourceKind.EVENT: Action.EVENT_READ,
 }
 
 
@@ -113,24 +114,29 @@ class Plane:
         self._holders.clear()
         self.directory.forget()
 
-    async def authorize(self, actor: Actor, action: Action, target: Target) -> Decision:
+    async def authorize(
+        self, actor: Actor, action: Action, target: Target, *, named: str | None = None
+    ) -> Decision:
         """Return the decision if it allows; else count the refusal and raise.
 
         Forbidden (403) tells only actors who may read the target; to all others it does not exist (404).
+        `named` is what the caller asked for where that is not the target itself: an error names it and
+        nothing that the caller did not name.
         """
+        name = named or target.id
         decision = self.guard.decide(actor, action, target)
         if decision.allowed:
             return decision
         await self._refusal_count(actor, action)
-        reading = READ_ACTIONS.get(target.kind)
-        if reading is not None and reading != action and self.guard.decide(actor, reading, target).allowed:
+        reading = READ_ACTIONS[target.kind]
+        if reading != action and self.guard.decide(actor, reading, _listed_in(target)).allowed:
             raise Forbidden(
                 "action_forbidden",
-                "you may read {id} but not do {action} to it; ask an administrator of the organization for a role",
-                id=target.id,
+                "you may read {id} but not do {action} to it; ask an administrator for a role that may",
+                id=name,
                 action=action.value,
             )
-        raise not_found(target.id)
+        raise not_found(name)
 
     async def commit(self, change: Change) -> Written:
         """Write `change` durably and wake the loops. Store errors become answers."""
@@ -141,11 +147,17 @@ class Plane:
         self.nudge()
         return written
 
-    async def commit_built(self, build: Callable[[Connection], Change]) -> Written:
-        """`commit` for a change that must be built from what the transaction reads; costs a commit alone."""
+    async def commit_built(
+        self, build: Callable[[Connection], Change], key: IdempotencyKey | None = None
+    ) -> Written:
+        """`commit` for a change that must be built from what the transaction reads; costs a commit alone.
+
+        With `key` the kept answer is looked for first, so `build` may refuse by what it reads: a replay
+        finds what the first request left behind.
+        """
         try:
             written = await self.store.transact(
-                lambda connection: change_apply(connection, build(connection))
+                lambda connection: answer_kept(connection, key) or change_apply(connection, build(connection))
             )
         except StoreError as error:
             raise answer_of(error) from error
@@ -195,6 +207,20 @@ def answer_of(error: StoreError) -> KumoiError:
 def not_found(name: str) -> NotFound:
     """The answer for what does not exist or may not be seen: the two are not told apart."""
     return NotFound("not_found", "there is no {name}, or you may not see it; check the name", name=name)
+
+
+def _listed_in(target: Target) -> Target:
+    """What a target is listed in, for the kinds whose reading is a list."""
+    match target.kind:
+        case ResourceKind.PRINCIPAL:
+            return Target(ResourceKind.ORGANIZATION, target.organization_id or "")
+        case ResourceKind.TOKEN:
+            return Target(ResourceKind.PRINCIPAL, target.owner_id or "", target.organization_id)
+        case ResourceKind.SECRET | ResourceKind.FILE:
+            return Target(
+                ResourceKind.PROJECT, target.project_id or "", target.organization_id, target.project_id
+            )
+    return target
 
 
 def _unauthenticated() -> Unauthenticated:

@@ -7,6 +7,9 @@ from msgspec import Meta, Struct
 
 from kumoi.model.ids import Id, Name
 
+PROJECT_UID_BASE = 200_000
+"""A project's tasks and files belong to the operating-system user `PROJECT_UID_BASE` + its number."""
+
 
 class HostHealth(StrEnum):
     """What the last health check saw."""

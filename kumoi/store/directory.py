@@ -3,6 +3,7 @@
 An entry lives for a second, so that planes beside this one are noticed; `forget` drops all at once.
 """
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from kumoi.store.database import Store
 
 TTL_S = 1.0
 ENTRIES_MAX = 10_000
+# Ids and names are made of these; other text names nothing, and some of it no database accepts.
+_REFERENCE = re.compile("[a-z0-9_-]{1,63}")
 T = TypeVar("T")
 
 
@@ -65,6 +68,8 @@ class Directory:
         return await self._get("organization", name_or_id, _organization_id)
 
     async def _get(self, kind: str, key: str, find: Callable[[Connection, str], T | None]) -> T | None:
+        if _REFERENCE.fullmatch(key) is None:
+            return None
         known = self._known.get((kind, key))
         now_s = time.monotonic()
         if known is not None and now_s - known[1] < TTL_S:
