@@ -29,7 +29,6 @@ MAX_LEVEL: Final = 63
 MAX_ENTRY_BYTES: Final = 0xFFFF
 MAX_BUNDLE_BYTES: Final = TILE_WIDTH * (2 + MAX_ENTRY_BYTES)
 MAX_BATCH_ENTRIES: Final = 1 << 16
-MAX_PATH_CHARACTERS: Final = 64
 
 Level = int | Literal["entries"]
 """A level of hash tiles (0..63), or `ENTRIES` for entry bundles."""
@@ -72,7 +71,7 @@ def tile_path(level: Level, n: int, width: int = TILE_WIDTH) -> str:
 
 def path_parse(path: str) -> TileAddress:
     """The address in `path`, the inverse of `tile_path`; every other spelling raises PathError."""
-    match = _PATH.fullmatch(path) if len(path) <= MAX_PATH_CHARACTERS else None
+    match = _PATH.fullmatch(path)
     if match is None:
         raise PathError(
             f"{text_shown(path)} is not a tile's path; it must look like tile/0/x001/x234/067, with"
@@ -132,7 +131,7 @@ def _bundle_scan(bundle: bytes, width: int) -> tuple[tuple[bytes, ...], int]:
     for at in range(width):
         start = end + 2
         end = start + int.from_bytes(bundle[end:start], "big")
-        if len(bundle) < max(start, end):
+        if len(bundle) < end:
             raise FormatError(f"an entry bundle of {width} entries ends inside entry {at}")
         entries.append(bundle[start:end])
     return tuple(entries), end

@@ -2,6 +2,7 @@ from contextlib import suppress
 from hashlib import sha256
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,6 +130,19 @@ def test_real_cosignatures_verify(vkey):
         cosignature_verify(state, later, key)
 
 
+def test_a_cosignature_names_its_key_and_a_possible_time():
+    line = cosignature_sign(STATE, W1, 5)
+    assert cosignature_verify(STATE, line, W1.key).time_s == 5
+    for name, key_id in [(W2.name, line.key_id), (W1.name, W2.key.key_id)]:
+        with pytest.raises(SignatureError, match="does not verify"):
+            cosignature_verify(STATE, Signature(name, key_id, line.blob), W1.key)
+    late = MAX_INTEGER + 1
+    message = f"cosignature/v1\ntime {late}\n{checkpoint_format(STATE)}".encode()
+    signed = Ed25519PrivateKey.from_private_bytes(W1.seed).sign(message)
+    with pytest.raises(SignatureError, match="does not verify"):
+        cosignature_verify(STATE, Signature(W1.name, line.key_id, late.to_bytes(8, "big") + signed), W1.key)
+
+
 @pytest.mark.parametrize(("old", "new"), SIGSUM_PROOFS)
 def test_published_history_of_another_implementation(old, new):
     states = {}
@@ -159,6 +173,7 @@ def test_published_history_of_another_implementation(old, new):
         "origin\n7\n{root}=\n",
         "origin\n7\nAAAA\n",
         "origin\n7\n{root}\nextension\n",
+        "origin\n7\n{root}\nextension",
         "origin\n7\n{root}\n\n",
         "origin\n0\n{root}\n",
         "o" * 256 + "\n7\n{root}\n",

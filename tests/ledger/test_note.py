@@ -129,6 +129,9 @@ def test_every_mangling_of_a_verifier_key_is_refused():
         TEXT + PETER_LINE,
         TEXT + "\n" + PETER_LINE[:-1],
         TEXT + "\n" + PETER_LINE + "Unexpected line.\n",
+        TEXT + "\n" + PETER_LINE + ENOCH_LINE[:-1],
+        TEXT + "\n" + PETER_LINE + "Unexpected end",
+        TEXT + "\n" + PETER_LINE.removeprefix("— "),
         TEXT + "\n" + PETER_LINE + "\n",
         "\x01" + TEXT + "\n" + PETER_LINE,
         TEXT.replace("\n", "\r\n") + "\n" + PETER_LINE,
@@ -224,7 +227,9 @@ def test_limits_hold():
     assert note_parse(note_format(Note(TEXT, tuple(large)))).signatures == tuple(large)
 
 
-@pytest.mark.parametrize("text", ["", "no newline", "a\x00b\n", "a\rb\n", "\ud800\n"])
+@pytest.mark.parametrize(
+    "text", ["", "no newline", f"{TEXT}\n{ENOCH_LINE}"[:-1], "a\x00b\n", "a\rb\n", "\ud800\n"]
+)
 def test_texts_that_no_note_may_have_are_not_signed(text):
     with pytest.raises(FormatError):
         note_sign(text, [Signer("PeterNeumann", PETER_SEED)])

@@ -217,6 +217,9 @@ def test_every_bit_of_an_inclusion_proof_counts(memory_log, entries, bits, data)
             inclusion_verify(value, index, size, proof, root)
         with pytest.raises(ProofError):
             inclusion_verify(leaf, index, size, proof, value)
+    for other_size in {2 * size, size // 2} - {size}:
+        with pytest.raises((ProofError, BoundsError)):
+            inclusion_verify(leaf, index, other_size, proof, root)
     for other in {index - 1, index + 1, index ^ 2, index + size} - {index}:
         with pytest.raises((ProofError, BoundsError)):
             inclusion_verify(leaf, other, size, proof, root)
@@ -243,6 +246,9 @@ def test_every_bit_of_a_consistency_proof_counts(memory_log, bits, data):
             consistency_verify(old, old_root, size, value, proof)
     with pytest.raises(ProofError):
         consistency_verify(old, root, size, root, proof)
+    for other_size in (2 * size, size // 2):
+        with pytest.raises((ProofError, BoundsError)):
+            consistency_verify(old, old_root, other_size, root, proof)
 
 
 def test_equal_and_empty_trees():
