@@ -22,6 +22,7 @@ from kumoi.engines.base import (
     StartRefused,
     Stream,
 )
+from kumoi.engines.refs import ref_is_valid
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 
@@ -234,6 +235,8 @@ class FakeEngine:
 
     def _ensure_one(self, spec: AttemptSpec) -> EngineError | None:
         now_us = self._clock()
+        if not ref_is_valid(spec.ref):
+            return StartRefused(f"the attempt {spec.ref!r} cannot be started: its reference is no name")
         if spec.ref in self._attempts:
             return None
         if spec.ref in self._purged_until_us:

@@ -1,0 +1,355 @@
+"""The sandbox engine: runs attempts on this machine, each in a bubblewrap of its own.
+
+This object holds no state that matters: everything is in DATA/tasks, so another one finds it all again.
+docs/engines/sandbox.md says what is isolated and limited how, and what each crash leaves behind.
+"""
+
+import bisect
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kumoi.engines.base import (
+    AttemptSpec,
+    EngineError,
+    EngineUnavailable,
+    ExitRecord,
+    HostReport,
+    LogChunk,
+    Nudge,
+    Observation,
+    ObservationPage,
+    Phase,
+    PlacementGrain,
+    StartRefused,
+    Stream,
+)
+from kumoi.engines.refs import ref_is_valid
+from kumoi.engines.sandbox import forkserver, probe, records, wrapper
+from kumoi.engines.sandbox.cgroups import hierarchy_find
+from kumoi.engines.sandbox.channel import Channel
+from kumoi.engines.sandbox.nudges import Nudges
+from kumoi.engines.sandbox.recovery import attempt_resolve
+from kumoi.engines.sandbox.specs import project_uid, task_make
+from kumoi.engines.sandbox.system_etc import etc_make
+from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.time import US_PER_S
+
+UID_BASE = 200_000
+DISK_FREE_BYTES_MIN = 256 << 20
+TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
+"""How long a purged attempt is refused when it was stopped before anybody said until when it may start."""
+
+_SWEEP_INTERVAL_S = 600.0
+
+
+class SandboxEngine:
+    """Runs attempts on this machine. Everything it keeps is below `data_dir`.
+
+    `incarnation` names this store's life and is part of every control group. `cpu_milli` and
+    `memory_bytes` are what the host offers; more than it has overcommits it, None is what it has. A
+    project's files are in `files_root/<organization>/<project>`. As root, project number N runs as user
+    `uid_base` + N. Raises EngineUnavailable, saying what to install or allow, where sandboxes cannot work.
+    """
+
+    name = "sandbox"
+    placement_grain = PlacementGrain.HOST
+
+    def __init__(
+        self,
+        data_dir: Path,
+        incarnation: str,
+        *,
+        host_name: str,
+        cpu_milli: int | None = None,
+        memory_bytes: int | None = None,
+        files_root: Path | None = None,
+        uid_base: int = UID_BASE,
+    ) -> None:
+        if not ref_is_valid(incarnation):
+            raise ValueError(f"the incarnation {incarnation!r} cannot name a control group")
+        self._uid_base = uid_base if os.getuid() == 0 else None
+        self._bwrap = probe.bwrap_find(project_uid(self._uid_base, 0))
+        self._run_dir = data_dir.resolve() / "run"
+        self._files_root = (files_root or data_dir / "files").resolve()
+        for path, mode in ((self._run_dir, 0o700), (self._files_root, 0o711)):
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+        self._layout = records.Layout(str(data_dir.resolve() / "tasks"))
+        self._layout.make()
+        self._boot_id = probe.boot_id()
+        self._hierarchy = hierarchy_find(incarnation)
+        self._host_name = host_name
+        self._cpu_milli = cpu_milli or len(os.sched_getaffinity(0)) * 1_000
+        self._memory_bytes = memory_bytes or probe.memory_bytes()
+        self._channel = Channel(self._hello, self._run_dir / "forkserver.err")
+        self._nudges: Nudges | None = None
+        self._swept_at = 0.0
+        self._lock = threading.RLock()
+
+    def ensure(self, specs: Sequence[AttemptSpec]) -> Mapping[str, EngineError | None]:
+        """See `Engine.ensure`. One round trip to the fork-server for all of them."""
+        answers: dict[str, EngineError | None] = {}
+        tasks = []
+        for spec in specs:
+            try:
+                tasks.append(task_make(spec, self._uid_base))
+            except StartRefused as error:
+                answers[spec.ref] = error
+        if not tasks:
+            return answers
+        try:
+            replies = self._channel.start(tasks)
+        except EngineUnavailable as error:
+            return {**answers, **{task["ref"]: error for task in tasks}}
+        for ref, (kind, text) in replies.items():
+            refusal = StartRefused(text) if kind == forkserver.REFUSED else EngineUnavailable(text)
+            answers[ref] = None if kind == forkserver.OK else refusal
+        return answers
+
+    def stop(self, refs: Sequence[str], grace_s: float) -> None:
+        """See `Engine.stop`. The wish is durable before the supervisor is told."""
+        wish = json.dumps({"version": records.VERSION, "grace_s": max(grace_s, 0.0)}).encode()
+        for ref in filter(ref_is_valid, refs):
+            with self._lock:
+                if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
+                    continue
+                directory = records.attempt_make(self._layout, ref)
+                records.file_replace(f"{directory}/stop", wish, durable=True)
+                records.directory_sync(directory)
+            try:
+                self._resolve(ref, create=True)
+            except BlockingIOError:
+                self._signal(ref)
+
+    def ended(self, limit: int) -> Sequence[Observation]:
+        """See `Engine.ended`. One scan of a directory that holds only what nobody forgot yet."""
+        with os.scandir(self._layout.ended) as entries:
+            aged = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)
+        found = (self._observation_ended(ref) for _, ref in aged[:limit])
+        return [observation for observation in found if observation is not None]
+
+    def observe(self, cursor: str | None, limit: int) -> ObservationPage:
+        """See `Engine.observe`. Attempts whose supervisor was killed are found, and ended, here."""
+        refs = sorted({*_names(self._layout.live), *_names(self._layout.ended)})
+        start = bisect.bisect_right(refs, cursor) if cursor is not None else 0
+        page = refs[start : start + limit]
+        found = (self._observation(ref) for ref in page)
+        items = tuple(observation for observation in found if observation is not None)
+        return ObservationPage(items, page[-1] if start + limit < len(refs) and page else None)
+
+    def forget(self, refs: Sequence[str]) -> None:
+        """See `Engine.forget`."""
+        for ref in filter(ref_is_valid, refs):
+            spooled, final = Path(self._layout.ended, ref), Path(self._layout.attempt(ref), "exit")
+            with contextlib.suppress(FileNotFoundError):
+                if not final.exists():
+                    with contextlib.suppress(FileExistsError):
+                        final.hardlink_to(spooled)
+                spooled.unlink()
+
+    def purge(self, refs: Sequence[str]) -> None:
+        """See `Engine.purge`. Keeps a name of what might still be asked to start."""
+        with self._lock:
+            for ref in filter(ref_is_valid, refs):
+                record = records.json_read(f"{self._layout.attempt(ref)}/exit")
+                if record is None or Path(self._layout.ended, ref).exists():
+                    continue
+                until_us = record.get("start_before_us")
+                if not isinstance(until_us, int):
+                    until_us = _now_us() + TOMBSTONE_UNKNOWN_US
+                records.attempt_remove(self._layout, ref, until_us)
+            self._tombstones_sweep()
+
+    def renew(self, leases: Mapping[str, int]) -> None:
+        """See `Engine.renew`."""
+        for ref, expires_us in leases.items():
+            lease = f"{self._layout.attempt(ref)}/lease"
+            if ref_is_valid(ref) and Path(lease).exists():
+                with self._lock, contextlib.suppress(FileNotFoundError):
+                    records.file_replace(lease, str(expires_us).encode(), durable=False)
+
+    def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
+        """See `Engine.log_read`."""
+        if not ref_is_valid(ref):
+            return LogChunk(b"", offset, ended=True)
+        directory = Path(self._layout.attempt(ref))
+        over = Path(directory, "exit").exists() or not Path(self._layout.live, ref).exists()
+        try:
+            file = os.open(directory / stream.value, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return LogChunk(b"", offset, ended=over)
+        try:
+            data = os.pread(file, limit, offset)
+            at_end = offset + len(data) >= os.fstat(file).st_size
+        finally:
+            os.close(file)
+        return LogChunk(data, offset + len(data), ended=over and at_end)
+
+    def hosts(self) -> Sequence[HostReport]:
+        """See `Engine.hosts`. Fit as long as bubblewrap is there and the disk has room for records."""
+        disk = os.statvfs(self._layout.tasks)
+        problems = []
+        if not os.access(self._bwrap, os.X_OK):
+            problems.append(f"{self._bwrap} is gone; install bubblewrap")
+        if disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN:
+            problems.append(f"less than {DISK_FREE_BYTES_MIN >> 20} MiB are free in {self._layout.tasks}")
+        report = HostReport(
+            name=self._host_name,
+            cpu_milli=self._cpu_milli,
+            memory_bytes=self._memory_bytes,
+            boot_id=self._boot_id,
+            healthy=not problems,
+            detail="; ".join(problems) or self._strength(),
+        )
+        return (report,)
+
+    def on_change(self, nudge: Nudge) -> None:
+        """See `Engine.on_change`. Ends nudge; starts do not, since `ensure` tells of them."""
+        with self._lock:
+            if self._nudges is None:
+                self._nudges = Nudges(self._run_dir / "nudge", nudge)
+            else:
+                self._nudges.nudge = nudge
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        self._channel.close()
+        with self._lock:
+            if self._nudges is not None:
+                self._nudges.close()
+                self._nudges = None
+
+    def warm(self) -> None:
+        """Start the fork-server now instead of at the first `ensure`. EngineUnavailable if it cannot be."""
+        self._channel.warm()
+
+    def strays(self) -> Sequence[str]:
+        """Attempts of this incarnation that have control groups here but no supervisor and no record to be
+        made: something of them could not be killed. For the orphan loop."""
+        if self._hierarchy is None:
+            return ()
+        live = set(_names(self._layout.live))
+        return [ref for ref in self._hierarchy.attempts() if ref not in live]
+
+    def strays_end(self, refs: Sequence[str]) -> None:
+        """Kill what is left of strays and remove their control groups; attempts that live are left alone."""
+        strays = set(self.strays())
+        for ref in refs:
+            if ref in strays and self._hierarchy is not None:
+                self._hierarchy.remove(ref)
+
+    def project_uid(self, project_number: int) -> int | None:
+        """The user that owns a project's files and runs its tasks; None if that is the plane's own."""
+        return project_uid(self._uid_base, project_number)
+
+    def _hello(self) -> dict[str, object]:
+
+        etc = self._run_dir / "etc"
+        etc_make(etc)
+        groups = self._hierarchy
+        return {
+            "tasks": self._layout.tasks,
+            "files_root": str(self._files_root),
+            "nudge": str(self._run_dir / "nudge"),
+            "bwrap": self._bwrap,
+            "boot_id": self._boot_id,
+            "etc": str(etc),
+            "seccomp": probe.seccomp_program().hex(),
+            "cgroups": groups and {"version": groups.version, "bases": groups.bases, "swap": groups.swap},
+        }
+
+    def _strength(self) -> str:
+        limits = (
+            "memory and processes per process only (no writable cgroups)"
+            if self._hierarchy is None
+            else f"cgroup v{self._hierarchy.version}"
+        )
+        users = "one user for all projects (not root)" if self._uid_base is None else "a user per project"
+        return f"limits: {limits}; {users}"
+
+    def _observation(self, ref: str) -> Observation | None:
+        ended = self._observation_ended(ref)
+        if ended is not None:
+            return ended
+        try:
+            self._resolve(ref, create=False)
+        except BlockingIOError:
+            marker = records.json_read(f"{self._layout.attempt(ref)}/started") or {}
+            started_us = marker.get("started_us")
+            return Observation(ref, Phase.RUNNING, started_us if isinstance(started_us, int) else None, None)
+        return self._observation_ended(ref)
+
+    def _observation_ended(self, ref: str) -> Observation | None:
+        record = records.json_read(f"{self._layout.ended}/{ref}")
+        if record is None:
+            return None
+        exit_record = _exit_parse(record)
+        return Observation(ref, Phase.ENDED, exit_record.started_us, exit_record)
+
+    def _resolve(self, ref: str, *, create: bool) -> None:
+        """Bring an attempt without a supervisor to rest. BlockingIOError if it has one."""
+        try:
+            lock = records.lock_take(self._layout, ref, create=create)
+        except FileNotFoundError:
+            return
+        try:
+            attempt_resolve(self._layout, self._hierarchy, ref, self._boot_id)
+        finally:
+            os.close(lock)
+
+    def _signal(self, ref: str) -> None:
+        """Tell the supervisor to look for a stop. One that has not written its name yet looks by itself."""
+        marker = records.json_read(f"{self._layout.attempt(ref)}/started") or {}
+        pid = marker.get("pid")
+        if not isinstance(pid, int):
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process = os.pidfd_open(pid)
+            try:
+                if wrapper.process_start(pid) == marker.get("pid_start"):
+                    signal.pidfd_send_signal(process, signal.SIGUSR1)
+            finally:
+                os.close(process)
+
+    def _tombstones_sweep(self) -> None:
+        if time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S and self._swept_at:
+            return
+        self._swept_at = time.monotonic()
+        for ref in _names(self._layout.purged):
+            until = records.file_read(f"{self._layout.purged}/{ref}")
+            if until is not None and until.isdigit() and int(until) < _now_us():
+                Path(self._layout.purged, ref).unlink(missing_ok=True)
+
+
+def _names(directory: str) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _exit_parse(record: dict[str, object]) -> ExitRecord:
+    """An exit record as it was written, of this version or an older one."""
+
+    def number(name: str) -> int | None:
+        value = record.get(name)
+        return value if isinstance(value, int) else None
+
+    return ExitRecord(
+        outcome=AttemptOutcome(str(record["outcome"])),
+        exit_code=number("exit_code"),
+        signal=number("signal"),
+        started_us=number("started_us"),
+        ended_us=number("ended_us") or 0,
+        cpu_us=number("cpu_us") or 0,
+        memory_peak_bytes=number("memory_peak_bytes") or 0,
+        detail=str(record.get("detail", "")),
+    )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

@@ -1,0 +1,182 @@
+# ruff: noqa: PTH102, PTH103
+"""The warm process that supervisors are forked from. It runs nothing itself and nothing depends on it.
+
+It is started as a fresh, small Python with one end of a socket pair as its standard input, reads requests
+(a length of four bytes, then JSON), answers each with one message, and ends when the other end is gone.
+"""
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+
+from kumoi.engines.sandbox import records, wrapper
+from kumoi.engines.sandbox.bubblewrap import system_arguments
+from kumoi.engines.sandbox.cgroups import Hierarchy
+from kumoi.engines.sandbox.launch import LIBC
+from kumoi.engines.sandbox.task import Setting, Task
+
+OK, REFUSED, UNAVAILABLE = "ok", "refused", "unavailable"
+CLONE_NEWNS = 0x00020000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
+_STAGE = "/run/kumoi-sandbox"
+_CONTROL_FD = 0
+_OOM_SCORE_SUPERVISOR = "-500"
+
+
+def frame_read(fd: int) -> bytes | None:
+    """One message, or None at the end of the stream."""
+    head = _read_exactly(fd, 4)
+    return None if head is None else _read_exactly(fd, int.from_bytes(head, "big"))
+
+
+def frame_write(fd: int, body: bytes) -> None:
+    """Write one message whole."""
+    data = memoryview(len(body).to_bytes(4, "big") + body)
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _read_exactly(fd: int, size: int) -> bytes | None:
+    parts = []
+    while size:
+        part = os.read(fd, min(size, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def main() -> None:
+    """Serve requests until the engine closes its end."""
+    hello = frame_read(_CONTROL_FD)
+    if hello is None:
+        return
+    setting = _setting(json.loads(hello))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(PermissionError):
+        records.file_create("/proc/self/oom_score_adj", _OOM_SCORE_SUPERVISOR.encode(), 0, durable=False)
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    frame_write(_CONTROL_FD, json.dumps({"pid": os.getpid()}).encode())
+    while (request := frame_read(_CONTROL_FD)) is not None:
+        answers = {task["ref"]: _begin(setting, task) for task in json.loads(request)["start"]}
+        frame_write(_CONTROL_FD, json.dumps(answers).encode())
+
+
+def _setting(hello: dict[str, object]) -> Setting:
+    """The engine's setting, with the descriptors that every sandbox shares opened once."""
+    program = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+    os.write(program, bytes.fromhex(str(hello["seccomp"])))
+    groups = hello["cgroups"]
+    etc, files = str(hello["etc"]), str(hello["files_root"])
+    if os.getuid() == 0:
+        etc, files = _stage(etc, files)
+    return Setting(
+        layout=records.Layout(str(hello["tasks"])),
+        files_root=str(hello["files_root"]),
+        nudge=str(hello["nudge"]),
+        bwrap=str(hello["bwrap"]),
+        boot_id=str(hello["boot_id"]),
+        hierarchy=Hierarchy(groups["version"], groups["bases"], swap=groups["swap"])
+        if isinstance(groups, dict)
+        else None,
+        etc=etc,
+        files=files,
+        seccomp_fd=program,
+        system=system_arguments(),
+    )
+
+
+def _stage(etc: str, files: str) -> tuple[str, str]:
+    """Where the projects' users reach the two directories, which are closed to them.
+
+    bubblewrap runs as such a user, who cannot pass through the data directory. So this process and its
+    children get a view of the file system of their own, in which both appear at an open place; nobody else
+    sees them there.
+    """
+    if LIBC.unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "a mount namespace of its own is needed")
+    os.makedirs(_STAGE, mode=0o755, exist_ok=True)
+    _mount(b"none", b"/", b"", MS_REC | MS_SLAVE)
+    sources = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (etc, files)]
+    _mount(b"tmpfs", _STAGE.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=64k,mode=755")
+    targets = f"{_STAGE}/etc", f"{_STAGE}/files"
+    for source, target in zip(sources, targets, strict=True):
+        os.mkdir(target, 0o755)
+        _mount(f"/proc/self/fd/{source}".encode(), target.encode(), b"", MS_BIND | MS_REC)
+        os.close(source)
+    return targets
+
+
+def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes = b"") -> None:
+    if LIBC.mount(source, target, kind, flags, options):
+        raise OSError(ctypes.get_errno(), f"mount {source.decode()} on {target.decode()}")
+
+
+def _begin(setting: Setting, task: Task) -> list[str]:
+    """Fork the supervisor of one attempt, unless it was there, was stopped, or is too late."""
+    ref = task["ref"]
+    layout = setting.layout
+    try:
+        lock = records.lock_take(layout, ref, create=True)
+    except BlockingIOError:
+        if records.attempt_state(layout, ref) in (records.STARTED, records.ENDED):
+            return [OK, ""]
+        return [UNAVAILABLE, f"the attempt {ref} is being looked at by somebody else; ask again"]
+    except OSError as error:
+        return [UNAVAILABLE, f"the lock of the attempt {ref} cannot be taken ({error})"]
+    try:
+        return _begin_locked(setting, task, lock)
+    except OSError as error:
+        return [UNAVAILABLE, f"the supervisor of the attempt {ref} cannot be started ({error}); ask again"]
+    finally:
+        os.close(lock)
+
+
+def _begin_locked(setting: Setting, task: Task, lock: int) -> list[str]:
+    ref = task["ref"]
+    layout = setting.layout
+    state = records.attempt_state(layout, ref)
+    if state == records.STARTED:
+        return [OK, ""]
+    if state == records.STOPPED:
+        records.exit_commit(layout, ref, wrapper.never_started("cancelled", "stopped before its start", task))
+        return [OK, ""]
+    if state == records.FRESH and time.time_ns() // 1_000 < task["start_before_us"]:
+        directory = records.attempt_make(layout, ref)
+        if task["lease_expires_us"] is not None:
+            lease = str(task["lease_expires_us"]).encode()
+            records.file_replace(f"{directory}/lease", lease, durable=False)
+        if os.fork() == 0:
+            _become_wrapper(setting, task, lock)
+        return [OK, ""]
+    records.lock_forget(layout, ref)
+    if state == records.ENDED:
+        return [OK, ""]
+    if state == records.PURGED:
+        return [REFUSED, f"the attempt {ref} ended and was purged; it never starts again"]
+    return [REFUSED, f"the time to start the attempt {ref} has passed; make a new attempt"]
+
+
+def _become_wrapper(setting: Setting, task: Task, lock: int) -> None:
+    """In the child: a session of its own, and never back into the loop of the fork-server."""
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.dup2(null, _CONTROL_FD, inheritable=False)
+        os.close(null)
+        wrapper.run(setting, task, lock)
+    except BaseException:
+        traceback.print_exc(file=sys.stderr)
+        sys.stderr.flush()
+    finally:
+        os._exit(0)

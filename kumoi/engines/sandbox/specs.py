@@ -1,0 +1,73 @@
+"""From an attempt's specification to what the fork-server is told; what cannot be is refused here."""
+
+import base64
+import re
+
+from kumoi.engines.base import AttemptSpec, StartRefused
+from kumoi.engines.refs import ref_is_valid
+from kumoi.engines.sandbox.task import Task
+
+UID_MAX = 2**31 - 2
+_DEVICE = re.compile(r"/dev(/[A-Za-z0-9][A-Za-z0-9._-]*){1,4}")
+_SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ENVIRONMENT_NAME = re.compile(r"[^=\0]{1,256}")
+
+
+def project_uid(uid_base: int | None, project_number: int) -> int | None:
+    """The user that a project's tasks run as; None where the engine is not root. StartRefused if too high."""
+    if uid_base is None:
+        return None
+    uid = uid_base + project_number
+    if project_number < 0 or uid > UID_MAX:
+        raise StartRefused(f"the project number {project_number} has no user here (the last is {UID_MAX})")
+    return uid
+
+
+def task_make(spec: AttemptSpec, uid_base: int | None) -> Task:
+    """The fork-server's form of `spec`. StartRefused, saying what is wrong, if it can never be started."""
+    wrong = _wrong(spec)
+    if wrong is not None:
+        raise StartRefused(f"the attempt {spec.ref!r} cannot be started: {wrong}")
+    limits = spec.limits
+    return Task(
+        ref=spec.ref,
+        organization_id=spec.organization_id,
+        project_id=spec.project_id,
+        uid=project_uid(uid_base, spec.project_number),
+        command=list(spec.command),
+        environment=dict(spec.environment),
+        secrets={name: base64.b64encode(value).decode() for name, value in spec.secrets.items()},
+        devices=list(spec.device_paths),
+        network=spec.network,
+        cpu_milli=limits.cpu_milli,
+        memory_bytes=limits.memory_bytes,
+        processes=limits.processes,
+        wall_time_s=limits.wall_time_s,
+        log_bytes=limits.log_bytes,
+        file_bytes=limits.file_bytes,
+        start_before_us=spec.start_before_us,
+        lease_expires_us=spec.lease_expires_us,
+    )
+
+
+def _wrong(spec: AttemptSpec) -> str | None:
+    limits = spec.limits
+    if not ref_is_valid(spec.ref):
+        return "its reference is not 1..96 letters, digits, hyphens and underscores"
+    if not (ref_is_valid(spec.organization_id) and ref_is_valid(spec.project_id)):
+        return f"{spec.organization_id!r} / {spec.project_id!r} cannot name a directory"
+    if not spec.command or not spec.command[0]:
+        return "its command is empty"
+    if any("\0" in text for text in (*spec.command, *spec.environment.values())):
+        return "a NUL byte in the command or environment"
+    if not all(_ENVIRONMENT_NAME.fullmatch(name) for name in spec.environment):
+        return "an environment variable without a proper name"
+    if not all(_SECRET_NAME.fullmatch(name) for name in spec.secrets):
+        return "a secret whose name cannot name a file"
+    if not all(_DEVICE.fullmatch(path) for path in spec.device_paths):
+        return "a device that is not a plain path below /dev"
+    if min(limits.cpu_milli, limits.memory_bytes, limits.processes, limits.wall_time_s) <= 0:
+        return "a limit that is not positive"
+    if min(limits.log_bytes, limits.file_bytes) < 0:
+        return "a negative size"
+    return None

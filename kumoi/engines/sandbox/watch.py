@@ -1,0 +1,190 @@
+"""The supervisor's wait: logs, stops, wall time, lease and memory, without polling."""
+
+import json
+import os
+import select
+import signal
+import time
+
+from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox.launch import Launched
+from kumoi.engines.sandbox.task import Task
+
+US_PER_S = 1_000_000
+WALL_GRACE_S = 2.0
+SHUTDOWN_GRACE_S = 5.0
+LEASE_MARGIN_US = 500_000
+"""A lease ends its attempt this much early: whoever takes the work over may start on time."""
+
+_LEASE_LOOK_S = 10.0
+_SIGNAL_RETRY_S = 0.02
+_CHUNK = 1 << 16
+
+
+class Logs:
+    """Moves both streams from their pipes to files, up to a common limit; the rest is read and dropped."""
+
+    def __init__(self, directory: str, limit: int, stdout: int, stderr: int) -> None:
+        self._paths = {stdout: f"{directory}/stdout", stderr: f"{directory}/stderr"}
+        self._files: dict[int, int] = {}
+        self._room = limit
+        self.open = {stdout, stderr}
+        self.note = ""
+
+    def pump(self, pipe: int) -> bool:
+        """Move what is there now; False when there is nothing (more)."""
+        try:
+            moved = self._keep(pipe) if self._room > 0 else len(os.read(pipe, _CHUNK))
+        except BlockingIOError:
+            return False
+        if moved == 0:
+            self.open.discard(pipe)
+        return moved > 0
+
+    def _keep(self, pipe: int) -> int:
+        if pipe not in self._files:
+            first = os.read(pipe, min(_CHUNK, self._room))
+            if not first:
+                return 0
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._files[pipe] = os.open(self._paths[pipe], flags, 0o600)
+            return self._count(os.write(self._files[pipe], first))
+        try:
+            return self._count(os.splice(pipe, self._files[pipe], min(_CHUNK, self._room)))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            self._room = 0
+            self.note = f"log cut: {error.strerror}"
+            return 1
+
+    def _count(self, moved: int) -> int:
+        self._room -= moved
+        if self._room <= 0:
+            self.note = "log cut at its limit"
+        return moved
+
+    def drain(self) -> None:
+        """Move what is left after every writer is gone."""
+        for pipe in tuple(self.open):
+            while self.pump(pipe):
+                pass
+
+
+class Watch:
+    """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself."""
+
+    def __init__(self, directory: str, task: Task, launched: Launched, oom: int | None, wake: int) -> None:
+        self.cause: str | None = None
+        self._directory = directory
+        self._launched = launched
+        self._oom = oom
+        self._wake = wake
+        self._has_lease = task["lease_expires_us"] is not None
+        self._wall_at = time.monotonic() + task["wall_time_s"]
+        self._kill_at: float | None = None
+        self._term_due = False
+        self._status = b""
+        self.logs = Logs(directory, task["log_bytes"], launched.stdout, launched.stderr)
+
+    def wait(self) -> None:
+        """Return when bubblewrap has exited; processes of the sandbox may still be dying."""
+        poll = select.poll()
+        watched = [self._wake, self._launched.pidfd, self._launched.stdout, self._launched.stderr]
+        for descriptor in watched if self._oom is None else [*watched, self._oom]:
+            poll.register(descriptor, select.POLLIN)
+        self._stop_check()
+        while True:
+            for descriptor, _ in poll.poll(self._timeout_ms()):
+                if descriptor == self._launched.pidfd:
+                    return
+                if descriptor in self.logs.open:
+                    self.logs.pump(descriptor)
+                    if descriptor not in self.logs.open:
+                        poll.unregister(descriptor)
+                elif descriptor == self._wake:
+                    self._woken()
+                elif descriptor == self._oom:
+                    poll.unregister(descriptor)
+                    self._end("memory", 0.0)
+            self._time_check()
+
+    def command_ran(self) -> bool:
+        """Whether the command was started at all, asked after the end."""
+        self._status_read()
+        return b'"exit-code"' in self._status
+
+    def _woken(self) -> None:
+        if signal.SIGTERM in os.read(self._wake, _CHUNK) and self.cause is None:
+            self._end("host_lost", SHUTDOWN_GRACE_S)
+        self._stop_check()
+
+    def _stop_check(self) -> None:
+        stop = records.json_read(f"{self._directory}/stop")
+        if stop is not None:
+            grace = stop.get("grace_s")
+            self._end("cancelled", float(grace) if isinstance(grace, int | float) else 0.0)
+
+    def _end(self, cause: str, grace_s: float) -> None:
+        """SIGTERM now, SIGKILL after the grace. The first cause stays; a shorter grace wins."""
+        if self.cause is None:
+            self.cause = cause
+            self._term_due = grace_s > 0
+        kill_at = time.monotonic() + grace_s
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+        self._time_check()
+
+    def _time_check(self) -> None:
+        now = time.monotonic()
+        if self._kill_at is None:
+            if now >= self._wall_at:
+                self._end("timeout", WALL_GRACE_S)
+            elif self._has_lease and self._lease_left_s() <= 0:
+                self._end("lease_lost", 0.0)
+            return
+        if now >= self._kill_at:
+            signal.pidfd_send_signal(self._launched.pidfd, signal.SIGKILL)
+        elif self._term_due:
+            self._term_due = not self._term()
+
+    def _lease_left_s(self) -> float:
+        lease = records.file_read(f"{self._directory}/lease") or b"0"
+        return (int(lease) - LEASE_MARGIN_US - time.time_ns() // 1_000) / US_PER_S
+
+    def _timeout_ms(self) -> int:
+        if self._kill_at is not None:
+            left = self._kill_at - time.monotonic()
+            left = min(left, _SIGNAL_RETRY_S) if self._term_due else left
+        else:
+            left = self._wall_at - time.monotonic()
+            if self._has_lease:
+                left = min(left, self._lease_left_s(), _LEASE_LOOK_S)
+        return max(int(left * 1_000) + 1, 0)
+
+    def _term(self) -> bool:
+        """Send SIGTERM to the process group of the command; False while the sandbox is being set up."""
+        self._status_read()
+        first = self._status.partition(b"\n")[0]
+        if not first.endswith(b"}"):
+            return False
+        inner = json.loads(first)["child-pid"]
+        try:
+            if not _children(inner):
+                return False
+            os.killpg(inner, signal.SIGTERM)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def _status_read(self) -> None:
+        try:
+            while part := os.read(self._launched.status, _CHUNK):
+                self._status += part
+        except BlockingIOError:
+            pass
+
+
+def _children(pid: int) -> bool:
+    """Whether the sandbox's first process has a child, the command; True where the kernel does not say."""
+    found = records.file_read(f"/proc/{pid}/task/{pid}/children")
+    return found is None or bool(found.strip())

@@ -1,0 +1,175 @@
+"""The supervisor of one attempt: starts it, holds it to its limits, records its end, survives everybody.
+
+It takes over the attempt's lock from the fork-server. The order of its steps is what makes "at most once"
+true: `started` is durable, and a stop was looked for, before the command can run; every process of the
+sandbox is gone before the exit record is written. docs/engines/sandbox.md has the table of crashes.
+"""
+
+import json
+import os
+import signal
+import time
+from types import FrameType
+
+from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox.cgroups import Limits
+from kumoi.engines.sandbox.launch import LIBC, launch
+from kumoi.engines.sandbox.task import Setting, Task
+from kumoi.engines.sandbox.watch import US_PER_S, Watch
+
+PR_SET_CHILD_SUBREAPER = 36
+SIGNALLED_FROM = 128
+"""bubblewrap, like a shell, exits with 128 + N when its command was ended by signal N."""
+
+_DETAIL_MAX = 400
+
+
+def run(setting: Setting, task: Task, lock: int) -> None:
+    """The whole life of the supervisor."""
+    LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    wake = _wake_make()
+    directory = setting.layout.attempt(task["ref"])
+    started_us = _now_us()
+    marker = {
+        "version": records.VERSION,
+        "pid": os.getpid(),
+        "pid_start": process_start(os.getpid()),
+        "boot_id": setting.boot_id,
+        "started_us": started_us,
+        "start_before_us": task["start_before_us"],
+    }
+    try:
+        records.file_create(f"{directory}/started", json.dumps(marker).encode(), os.O_EXCL, durable=True)
+    except FileExistsError:
+        return
+    records.directory_sync(directory)
+    if os.path.lexists(f"{directory}/stop"):
+        record = never_started("cancelled", "stopped before its start", task)
+    elif _now_us() >= task["start_before_us"]:
+        record = never_started("start_failed", "the time to start had passed", task)
+    else:
+        record = _supervise(setting, task, lock, wake, started_us)
+    records.exit_commit(setting.layout, task["ref"], record)
+    nudge_send(setting.nudge)
+
+
+def never_started(outcome: str, detail: str, task: Task) -> dict[str, object]:
+    """The record of an attempt that will never start."""
+    return records.exit_record(
+        outcome, started_us=None, ended_us=_now_us(), detail=detail, start_before_us=task["start_before_us"]
+    )
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot: with its number, its identity. None if gone."""
+    stat = records.file_read(f"/proc/{pid}/stat")
+    return None if not stat else int(stat.rpartition(b")")[2].split()[19])
+
+
+def nudge_send(path: str) -> None:
+    """Wake whoever reads the pipe; if nobody does, or it is full, nothing is lost."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        os.write(descriptor, b"\0")
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _supervise(setting: Setting, task: Task, lock: int, wake: int, started_us: int) -> dict[str, object]:
+    ref, groups = task["ref"], setting.hierarchy
+    oom, entered = None, []
+    try:
+        if groups is not None:
+            limits = Limits(task["cpu_milli"], task["memory_bytes"], task["processes"])
+            entered = groups.create(ref, limits)
+            oom = groups.oom_watch(ref)
+        launched = launch(setting, task, lock, entered)
+    except OSError as error:
+        if groups is not None:
+            groups.remove(ref)
+        return never_started("start_failed", f"the sandbox cannot be made: {error}"[:_DETAIL_MAX], task)
+    task["secrets"].clear()
+    watch = Watch(setting.layout.attempt(ref), task, launched, oom, wake)
+    watch.wait()
+    status, cpu_us, peak = _reap(launched.pid)
+    watch.logs.drain()
+    out_of_memory = False
+    details = [watch.logs.note] if watch.logs.note else []
+    if groups is not None:
+        counted_us, peak, out_of_memory = groups.usage(ref)
+        cpu_us = cpu_us if counted_us is None else counted_us
+        if not groups.remove(ref):
+            details.append("some of its processes cannot be killed")
+    code, number = _exit_split(status)
+    outcome = watch.cause or ("signalled" if number else "exited")
+    if out_of_memory and watch.cause is None:
+        outcome = "memory"
+    elif watch.cause is None and not watch.command_ran():
+        outcome, code, number = "start_failed", None, None
+        details.append(_stderr_end(setting.layout.attempt(ref)))
+    return records.exit_record(
+        outcome,
+        started_us=None if outcome == "start_failed" else started_us,
+        ended_us=max(_now_us(), started_us),
+        exit_code=code,
+        signal=number,
+        cpu_us=cpu_us,
+        memory_peak_bytes=peak,
+        detail="; ".join(details)[:_DETAIL_MAX],
+        start_before_us=task["start_before_us"],
+    )
+
+
+def _reap(pid: int) -> tuple[int, int, int]:
+    """Wait until bubblewrap and everything of its sandbox is gone: (status, CPU microseconds, peak memory).
+
+    The sandbox's first process becomes our child when bubblewrap has exited, and the kernel lets it end
+    only after every process in its namespace.
+    """
+    _, status, usage = os.wait4(pid, 0)
+    cpu_s, peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    while True:
+        try:
+            _, _, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            return status, int(cpu_s * US_PER_S), peak_kib * 1_024
+        cpu_s += usage.ru_utime + usage.ru_stime
+        peak_kib = max(peak_kib, usage.ru_maxrss)
+
+
+def _exit_split(status: int) -> tuple[int | None, int | None]:
+    """(exit code, None) or (None, signal)."""
+    if os.WIFSIGNALED(status):
+        return None, os.WTERMSIG(status)
+    code = os.WEXITSTATUS(status)
+    if SIGNALLED_FROM < code <= SIGNALLED_FROM + signal.SIGRTMAX:
+        return None, code - SIGNALLED_FROM
+    return code, None
+
+
+def _stderr_end(directory: str) -> str:
+    text = (records.file_read(f"{directory}/stderr") or b"").decode(errors="replace").strip()
+    return f"the command cannot be started: {text.rpartition(chr(10))[2]}"
+
+
+def _wake_make() -> int:
+    """Turn SIGUSR1 (look for a stop) and SIGTERM (the machine goes down) into a readable descriptor."""
+    reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, _ignore)
+    return reader
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """The wake-up descriptor has it."""
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1_000

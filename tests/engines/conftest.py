@@ -1,0 +1,215 @@
+"""The harness that lets one contract suite run over the fake and over every real engine."""
+
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from kumoi.engines.base import AttemptSpec, Engine, EngineUnavailable, Limits, Observation, Stream
+from kumoi.engines.fake import FakeEngine
+from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.time import US_PER_S
+
+PATIENCE_S = 30.0
+BEHAVIOURS: dict[str, str] = {
+    "exit 0": "exit 0",
+    "exit 3": "exit 3",
+    "die 11": "kill -11 $$; sleep 60",
+    "hang": "sleep 300",
+    "ignore the end": "trap '' TERM; echo ready; while :; do sleep 1; done",
+    "eat memory": "tail /dev/zero",
+    "speak": "printf 'one\\ntwo\\n'; printf problem >&2",
+}
+
+
+class Harness(Protocol):
+    """An engine under test, and the time it lives in."""
+
+    engine: Engine
+
+    def reopen(self) -> Engine:
+        """A new engine object over the same state, the old one being gone."""
+
+    def settle(self, *refs: str) -> list[Observation]:
+        """Wait until every ref has ended; their observations in the order asked for."""
+
+    def now_us(self) -> int:
+        """The engine's time."""
+
+    def await_output(self, ref: str) -> None:
+        """Wait until the attempt, which is one that speaks, has written to its standard output."""
+
+
+class Specs:
+    """Makes attempt specifications: `spec("hang")` behaves as the table says."""
+
+    def __init__(self, now_us: Callable[[], int]) -> None:
+        self._now_us = now_us
+        self._numbers = itertools.count(1)
+        self.behaviour_of: dict[str, str] = {}
+
+    def __call__(
+        self, behaviour: str = "exit 0", *, limits: dict[str, int] | None = None, **changes: Any
+    ) -> AttemptSpec:
+        ref = changes.pop("ref", None) or f"att_{next(self._numbers):05d}"
+        self.behaviour_of[ref] = behaviour
+        script = BEHAVIOURS.get(behaviour, behaviour)
+        base = AttemptSpec(
+            ref=ref,
+            organization_id="org_one",
+            project_id="prj_one",
+            project_number=1,
+            command=("sh", "-c", script),
+            environment={"KUMOI_TASK_INDEX": "0"},
+            limits=replace(
+                Limits(cpu_milli=1_000, memory_bytes=64 << 20, processes=32, wall_time_s=60), **(limits or {})
+            ),
+            start_before_us=self._now_us() + 60 * US_PER_S,
+        )
+        return replace(base, **changes)
+
+
+class FakeHarness:
+    """The fake with a clock that only moves while somebody waits."""
+
+    def __init__(self) -> None:
+        self.clock_us = 1_800_000_000 * US_PER_S
+        self.engine = FakeEngine(self.now_us)
+        self.spec = Specs(self.now_us)
+
+    def now_us(self) -> int:
+        return self.clock_us
+
+    def reopen(self) -> Engine:
+        self.engine.close()
+        return self.engine
+
+    def await_output(self, ref: str) -> None:
+        self.engine.stop_lingers = True
+
+    def settle(self, *refs: str) -> list[Observation]:
+        for _ in range(int(PATIENCE_S * 4)):
+            self.clock_us += 1
+            for ref in self.engine.running():
+                self._act(ref)
+            done = {item.ref: item for item in self.engine.ended(1_000)}
+            if all(ref in done for ref in refs):
+                return [done[ref] for ref in refs]
+            self.clock_us += US_PER_S // 4
+        raise AssertionError(f"{refs} did not end")
+
+    def _act(self, ref: str) -> None:
+        match self.spec.behaviour_of[ref].split():
+            case ["exit", code]:
+                self.engine.finish(ref, exit_code=int(code))
+            case ["die", number]:
+                self.engine.finish(ref, AttemptOutcome.SIGNALLED, signal=int(number))
+            case ["eat", "memory"]:
+                self.engine.finish(ref, AttemptOutcome.MEMORY, signal=9)
+            case ["speak"]:
+                self.engine.log_append(ref, Stream.STDOUT, b"one\ntwo\n")
+                self.engine.log_append(ref, Stream.STDERR, b"problem")
+                self.engine.finish(ref)
+
+
+class SandboxHarness:
+    """The real sandbox in a temporary directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data_dir = root / "data"
+        self.data_dir.mkdir(mode=0o700)
+        self.incarnation = f"test{os.getpid()}x{time.monotonic_ns() % 1_000_000_007}"
+        self._changed = threading.Event()
+        self._engines: list[SandboxEngine] = []
+        self.engine = self.open()
+        self.spec = Specs(self.now_us)
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1_000
+
+    def open(self) -> SandboxEngine:
+        """One more engine object over the same directory, as a second plane would make it."""
+        engine = SandboxEngine(
+            self.data_dir,
+            self.incarnation,
+            host_name="here",
+            cpu_milli=64_000,
+            memory_bytes=64 << 30,
+            files_root=self.data_dir / "files",
+        )
+        engine.on_change(self._changed.set)
+        self._engines.append(engine)
+        return engine
+
+    def reopen(self) -> SandboxEngine:
+        self.engine.close()
+        self.engine = self.open()
+        return self.engine
+
+    def wait(self, ready: Callable[[], bool], what: str) -> None:
+        """Wait for a condition, looking again at every nudge and at least every 50 ms."""
+        end = time.monotonic() + PATIENCE_S
+        while not ready():
+            assert time.monotonic() < end, f"waited too long for {what}"
+            self._changed.wait(0.05)
+            self._changed.clear()
+
+    def settle(self, *refs: str) -> list[Observation]:
+        done: dict[str, Observation] = {}
+
+        def all_ended() -> bool:
+            done.update({item.ref: item for item in self.engine.ended(1_000)})
+            return all(ref in done for ref in refs)
+
+        self.wait(all_ended, f"the end of {refs}")
+        return [done[ref] for ref in refs]
+
+    def await_output(self, ref: str) -> None:
+        self.wait(lambda: bool(self.engine.log_read(ref, Stream.STDOUT, 0, 1).data), f"output of {ref}")
+
+    def text(self, ref: str, stream: Stream = Stream.STDOUT) -> str:
+        """All that the attempt wrote."""
+        return self.engine.log_read(ref, stream, 0, 1 << 20).data.decode()
+
+    def close(self) -> None:
+        refs = [item.ref for item in self.engine.observe(None, 1_000).items]
+        self.engine.stop(refs, 0.0)
+        if refs:
+            self.settle(*refs)
+        for engine in self._engines:
+            engine.close()
+        for group in Path("/sys/fs/cgroup").glob(f"*/kumoi/{self.incarnation}"):
+            group.rmdir()
+
+
+def _sandbox_or_skip(root: Path) -> SandboxHarness:
+    if shutil.which("bwrap") is None:
+        pytest.skip("bubblewrap is not installed (apt-get install bubblewrap)")
+    try:
+        return SandboxHarness(root)
+    except EngineUnavailable as error:
+        pytest.skip(f"no sandbox on this machine: {error}")
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[SandboxHarness]:
+    """A sandbox engine, or a skip that says what is missing."""
+    harness = _sandbox_or_skip(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(params=["fake", "sandbox"])
+def harness(request: pytest.FixtureRequest) -> Harness:
+    """Each engine in turn."""
+    made: Harness = FakeHarness() if request.param == "fake" else request.getfixturevalue("sandbox")
+    return made
