@@ -138,13 +138,14 @@ class Plane:
             )
         raise not_found(name)
 
-    async def commit(self, change: Change) -> Written:
-        """Write `change` durably and wake the loops. Store errors become answers."""
+    async def commit(self, change: Change, *, wake: bool = True) -> Written:
+        """Write `change` durably and, unless nothing follows from it, wake the loops."""
         try:
             written = await self.store.commit(change)
         except StoreError as error:
             raise answer_of(error) from error
-        self.nudge()
+        if wake:
+            self.nudge()
         return written
 
     async def commit_built(

@@ -13,6 +13,7 @@ from kumoi.model.ids import Id, Name
 
 ARRAY_SIZE_MAX = 10_000
 BATCH_MAX = 1_000
+GANG_MAX = 256
 CPU_MILLI_MAX = 1_024_000
 MEMORY_BYTES_MAX = 64 << 40
 WALL_TIME_S_MAX = 31 * 86_400
@@ -214,6 +215,14 @@ class HostRefusal(Struct, frozen=True):
 
     reason: str
     hosts: int
+
+
+class TaskLog(Struct, frozen=True):
+    """Bytes of a task's stream from an offset; `ended` when no more will come."""
+
+    data: bytes
+    next_offset: int
+    ended: bool
 
 
 class JobWhy(Struct, frozen=True):

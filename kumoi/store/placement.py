@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from kumoi.core.placement import DeviceView, HostView, Placed, Plan, Snapshot, TaskView
 from kumoi.model.ids import IdKind
@@ -106,17 +106,7 @@ def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
 
 def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[TaskView]:
     statement = (
-        select(
-            tasks.c.id,
-            tasks.c.job_id,
-            tasks.c.pool_id,
-            jobs.c.organization_id,
-            jobs.c.cpu_milli,
-            jobs.c.memory_bytes,
-            jobs.c.devices,
-            jobs.c.gang,
-        )
-        .join(jobs, jobs.c.id == tasks.c.job_id)
+        task_view_select()
         .where(in_state(tasks, "queued"), tasks.c.pool_id.in_(pool_ids))
         .order_by(tasks.c.priority.desc(), tasks.c.id)
     )
@@ -125,6 +115,20 @@ def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[
         rest = statement.where(tasks.c.job_id == rows[-1].job_id)
         rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(connection.execute(rest))
     return [task_view(row) for row in rows]
+
+
+def task_view_select() -> Select[*tuple[Any, ...]]:
+    """The columns that `task_view` reads."""
+    return select(
+        tasks.c.id,
+        tasks.c.job_id,
+        tasks.c.pool_id,
+        jobs.c.organization_id,
+        jobs.c.cpu_milli,
+        jobs.c.memory_bytes,
+        jobs.c.devices,
+        jobs.c.gang,
+    ).join(jobs, jobs.c.id == tasks.c.job_id)
 
 
 def task_view(row: AnyRow) -> TaskView:
@@ -139,6 +143,11 @@ def task_view(row: AnyRow) -> TaskView:
         devices=_device_requests.decode(row.devices) if row.devices else (),
         gang=row.job_id if row.gang else None,
     )
+
+
+def pool_is_open(connection: Connection, pool_id: str) -> bool:
+    """Whether the pool takes work now."""
+    return connection.execute(select(pools.c.state).where(pools.c.id == pool_id)).scalar() == "open"
 
 
 def plan_apply(
@@ -236,6 +245,7 @@ def _placed_write(
                 "project_id": task.project_id,
                 "host_id": placed.host_id,
                 "plan_id": plan_id,
+                "candidates": placed.candidates,
                 "engine": task.engine,
                 "number": numbers.get(task.id, 0) + 1,
                 "epoch": epoch,

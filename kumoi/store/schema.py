@@ -356,6 +356,7 @@ attempts = Table(
     _ref("project_id", "projects"),
     _ref("host_id", "hosts"),
     Column("plan_id", String(40), nullable=False),
+    Column("candidates", Integer, nullable=False),
     Column("engine", String(63), nullable=False),
     Column("number", Integer, nullable=False),
     *_state(lifecycles.ATTEMPT),

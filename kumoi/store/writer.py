@@ -34,7 +34,7 @@ from kumoi.store.errors import (
     StoreBusy,
 )
 
-__all__ = ["Change", "Fence", "Move", "Writer", "Written"]
+__all__ = ["Change", "Fence", "Move", "Table", "Writer", "Written"]
 
 BATCH_MAX = 256
 QUEUE_MAX = 10_000

@@ -5,7 +5,7 @@ generation, and the rest is decided again.
 """
 
 from kumoi.core.placement.first_fit import POLICY, place
-from kumoi.core.placement.fit import refusal_reason
+from kumoi.core.placement.fit import Room, refusal_reason
 from kumoi.core.placement.snapshot import (
     DeviceView,
     HostView,
@@ -24,6 +24,7 @@ __all__ = [
     "Placed",
     "Plan",
     "Refused",
+    "Room",
     "Snapshot",
     "TaskView",
     "place",

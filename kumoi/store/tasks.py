@@ -1,0 +1,123 @@
+"""Tasks and their attempts, as owners read them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, select
+
+from kumoi.model.jobs import Attempt, AttemptOutcome, Placement, Task
+from kumoi.model.time import US_PER_S, time_format
+from kumoi.store.placement import task_view_select
+from kumoi.store.schema import AnyRow, attempts, hosts, in_state, plans, tasks
+
+PLACEMENTS_MAX = 100
+
+
+def task_list(connection: Connection, job_id: str, limit: int, after: int) -> Sequence[Task]:
+    """Tasks of a job in the order of their index, after index `after` (-1 for the first)."""
+    statement = (
+        select(tasks)
+        .where(tasks.c.job_id == job_id, tasks.c.ordinal > after)
+        .order_by(tasks.c.ordinal)
+        .limit(limit)
+    )
+    rows = connection.execute(statement).all()
+    tried = _attempts_by_task(connection, [row.id for row in rows])
+    return [
+        Task(
+            id=row.id,
+            job=row.job_id,
+            index=row.ordinal,
+            state=row.state,
+            reason=row.reason,
+            attempts=tuple(tried[row.id]),
+        )
+        for row in rows
+    ]
+
+
+def attempt_find(connection: Connection, job_id: str, index: int, number: int | None) -> AnyRow | None:
+    """The attempt `number` of a task, the last one if None: its row, or None."""
+    statement = (
+        select(attempts)
+        .join(tasks, tasks.c.id == attempts.c.task_id)
+        .where(tasks.c.job_id == job_id, tasks.c.ordinal == index)
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+    )
+    if number is not None:
+        statement = statement.where(attempts.c.number == number)
+    return connection.execute(statement).one_or_none()
+
+
+def task_exists(connection: Connection, job_id: str, index: int) -> bool:
+    """Whether the job has a task of this index."""
+    statement = select(tasks.c.id).where(tasks.c.job_id == job_id, tasks.c.ordinal == index)
+    return connection.execute(statement).first() is not None
+
+
+def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
+    """Where the last attempts of a job were placed and by which plan, newest first."""
+    statement = (
+        select(
+            attempts.c.id,
+            attempts.c.host_id,
+            attempts.c.plan_id,
+            attempts.c.candidates,
+            tasks.c.ordinal,
+            hosts.c.name.label("host_name"),
+            plans.c.policy,
+            plans.c.decided_us,
+        )
+        .join(tasks, tasks.c.id == attempts.c.task_id)
+        .join(hosts, hosts.c.id == attempts.c.host_id)
+        .join(plans, plans.c.id == attempts.c.plan_id)
+        .where(attempts.c.job_id == job_id)
+        .order_by(attempts.c.id.desc())
+        .limit(PLACEMENTS_MAX)
+    )
+    return [
+        Placement(
+            attempt=row.id,
+            task_index=row.ordinal,
+            host=row.host_id,
+            host_name=row.host_name,
+            plan=row.plan_id,
+            policy=row.policy,
+            decided_at=time_format(row.decided_us),
+            candidates=row.candidates,
+        )
+        for row in connection.execute(statement)
+    ]
+
+
+def task_waiting_first(connection: Connection, job_id: str) -> AnyRow | None:
+    """The first waiting task of a job, as placement would see it."""
+    statement = task_view_select().where(in_state(tasks, "queued"), tasks.c.job_id == job_id)
+    return connection.execute(statement.order_by(tasks.c.id).limit(1)).one_or_none()
+
+
+def _attempts_by_task(connection: Connection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    statement = select(attempts).where(attempts.c.task_id.in_(task_ids)).order_by(attempts.c.number)
+    tried: dict[str, list[Attempt]] = defaultdict(list)
+    for row in connection.execute(statement):
+        tried[row.task_id].append(_attempt_from_row(row))
+    return tried
+
+
+def _attempt_from_row(row: AnyRow) -> Attempt:
+    ended = row.state == "ended"
+    return Attempt(
+        id=row.id,
+        number=row.number,
+        state=row.state,
+        host=row.host_id,
+        outcome=AttemptOutcome(row.outcome) if ended else None,
+        exit_code=row.exit_code,
+        signal=row.signal,
+        placed_at=time_format(row.placed_us),
+        started_at=None if row.started_us is None else time_format(row.started_us),
+        ended_at=time_format(row.ended_us) if ended else None,
+        cpu_s=row.cpu_us / US_PER_S if ended else None,
+        memory_peak_bytes=row.memory_peak_bytes if ended else None,
+    )
