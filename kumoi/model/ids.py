@@ -35,6 +35,7 @@ class IdKind(StrEnum):
 
 _BODY = "[0-9a-v]{26}"
 _ID = re.compile(rf"(?P<kind>[a-z]+)_(?P<body>{_BODY})")
+_REFERENCE = re.compile("[a-z0-9_-]{1,63}")
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 
 Name = Annotated[
@@ -56,3 +57,8 @@ def id_is(kind: IdKind, text: str) -> bool:
     """Whether `text` is a well-formed identifier of `kind`."""
     match = _ID.fullmatch(text)
     return match is not None and match["kind"] == kind
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` could be a name or an identifier; no other text is worth a look-up."""
+    return _REFERENCE.fullmatch(text) is not None

@@ -3,7 +3,6 @@
 An entry lives for a second, so that planes beside this one are noticed; `forget` drops all at once.
 """
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, or_, select
 
+from kumoi.model.ids import is_reference
 from kumoi.store import schema
 from kumoi.store.database import Store
 
 TTL_S = 1.0
 ENTRIES_MAX = 10_000
-# Ids and names are made of these; other text names nothing, and some of it no database accepts.
-_REFERENCE = re.compile("[a-z0-9_-]{1,63}")
 T = TypeVar("T")
 
 
@@ -68,7 +66,7 @@ class Directory:
         return await self._get("organization", name_or_id, _organization_id)
 
     async def _get(self, kind: str, key: str, find: Callable[[Connection, str], T | None]) -> T | None:
-        if _REFERENCE.fullmatch(key) is None:
+        if not is_reference(key):
             return None
         known = self._known.get((kind, key))
         now_s = time.monotonic()
