@@ -203,7 +203,7 @@ def plane_build(settings: "Settings") -> "tuple[Plane, Runner]":
     engines = _engines_build(settings, founded.incarnation)
     plane = Plane(
         store=store,
-        guard=Guard.load(SCHEMA_TEXT, POLICY_TEXTS),
+        guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
         cursors=Cursors(key_file_ensure(keys / "cursors.key")),
         vault=vault,
         files=FileStore(settings.data_dir / "objects"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from kumoi.core.metering import Interval, intervals_due
 from kumoi.core.retries import TaskNext, decide_next
@@ -134,7 +134,7 @@ def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> N
     """Move placed attempts to `running`; those that are further already stay as they are."""
     states = attempt_states(connection, list(started_us))
     moves = [
-        Move(attempts, attempt_id, "placed", "running", {"started_us": at_us, "metered_us": at_us})
+        Move(attempts, attempt_id, "placed", "running", {"started_us": at_us})
         for attempt_id, at_us in started_us.items()
         if states.get(attempt_id) == "placed"
     ]
@@ -182,13 +182,13 @@ def attempts_meter(connection: Connection, now_us: int, limit: int) -> int:
     """Write the full hours of running attempts. Returns how many attempts were metered."""
     statement = (
         select(attempts)
-        .where(is_live(), attempts.c.state.in_(("running", "stopping")), attempts.c.metered_us.is_not(None))
-        .order_by(attempts.c.metered_us)
+        .where(is_live(), attempts.c.started_us.is_not(None))
+        .order_by(func.coalesce(attempts.c.metered_us, attempts.c.started_us))
         .limit(limit)
     )
     metered = 0
     for row in connection.execute(statement).all():
-        due = intervals_due(row.metered_us, now_us, ended=False)
+        due = intervals_due(row.metered_us or row.started_us, now_us, ended=False)
         if not due:
             continue
         counts = _device_counts(connection, [row.id])
@@ -227,8 +227,15 @@ def _next(row: AnyRow, end: AttemptEnd) -> TaskNext:
     return following
 
 
+def _started_us(row: AnyRow, end: AttemptEnd) -> int | None:
+    """The engine's own time, unless use was metered from the plane's already."""
+    if row.metered_us is not None:
+        return int(row.started_us)
+    return end.started_us or row.started_us
+
+
 def _attempt_move(row: AnyRow, end: AttemptEnd) -> Move:
-    started_us = row.started_us or end.started_us
+    started_us = _started_us(row, end)
     return Move(
         attempts,
         row.id,
@@ -259,7 +266,7 @@ def _task_move(row: AnyRow, following: TaskNext, now_us: int) -> Move:
 
 
 def _interval_rows(row: AnyRow, end: AttemptEnd, device_count: int) -> list[dict[str, Any]]:
-    start_us = row.metered_us or row.started_us or end.started_us
+    start_us = row.metered_us or _started_us(row, end)
     if start_us is None:
         return []
     cuts = intervals_due(start_us, end.ended_us, ended=True)
