@@ -1,0 +1,51 @@
+# make demo: set up and run the main job on this machine. make test: set up and pass the tests.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CATALOGUES := $(patsubst %.po,%.mo,$(wildcard kumoi/locale/*/LC_MESSAGES/kumoi.po))
+
+.PHONY: help setup system demo test check bench lock clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: system $(STAMP) $(CATALOGUES) ## Install what Kumoi needs
+
+system:
+	@tools/system_packages.sh $(PYTHON)
+
+$(STAMP): requirements-dev.txt pyproject.toml | system
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	touch $@
+
+%.mo: %.po | $(STAMP)
+	$(BIN)/pybabel --quiet compile --input-file $< --output-file $@
+
+demo: setup ## Start a region, run real jobs, kill it, prove what happened (ends by itself)
+	$(BIN)/python -m demo
+
+test: setup ## Run the tests
+	$(BIN)/pytest
+
+check: setup ## Lint, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## Run every benchmark beside its peers (takes long)
+	bench/install_peers.sh
+	$(BIN)/python -m bench.run_all build/bench
+
+lock: ## Resolve the dependencies again
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	for name in requirements requirements-dev; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	    --python-version 3.11 --python-platform linux $$name.in --output-file $$name.txt; done
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

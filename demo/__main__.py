@@ -1,0 +1,178 @@
+"""Run the demo. Ends by itself with a summary; exit status 0 only if everything held."""
+
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from demo import proof
+from demo.region import Region
+from kumoi.client.clients import Kumoi
+from kumoi.client.errors import ClientError, NotFoundError
+from kumoi.model.jobs import Dependency, Job, JobSpec, Resources
+
+TASKS = 40
+KILL_AFTER = 12
+WAIT_S = 120.0
+PYTHON = "/usr/bin/python3"
+HERE = Path(__file__).parent
+
+console = Console()
+
+
+class Demo:
+    """The steps, each timed."""
+
+    def __init__(self, place: Path) -> None:
+        self.region = Region(place)
+        self.rows: list[tuple[str, str, float]] = []
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[list[str]]:
+        """Time a step; what is put into the list is told in the summary."""
+        found: list[str] = []
+        began_s = time.perf_counter()
+        console.print(f"[bold]{title}[/bold]")
+        yield found
+        took_s = time.perf_counter() - began_s
+        for line in found:
+            console.print(f"  {line}", highlight=False, markup=False)
+        self.rows.append((title, "; ".join(found), took_s))
+
+    def run(self) -> None:
+        """All of it, in order."""
+        with self.step("start a region") as found:
+            found.append(f"ready after {self.region.start():.2f} s")
+        operator = Kumoi(self.region.url, self.region.operator_token())
+        with self.step("create two organizations and a project") as found:
+            acme = Kumoi(self.region.url, _token(operator, "acme"))
+            other = Kumoi(self.region.url, _token(operator, "umbrella"))
+            project = acme.projects.create("acme", "index")
+            for program in ("shard.py", "merge.py"):
+                acme.files.put(project.id, program, HERE / program)
+            found.append(f"project {project.id}")
+        with self.step(f"submit {TASKS} tasks and a job that merges them") as found:
+            shards, merge = _submit(acme, project.id)
+            found.append(f"{shards} then {merge}")
+        with self.step("kill -9 the plane in the middle, start it again") as found:
+            ended = _follow(acme, shards, KILL_AFTER)
+            self.region.kill()
+            found.append(
+                f"killed after {ended} of {TASKS} tasks, answering again after {self.region.start():.2f} s"
+            )
+        with self.step("every task ends exactly once") as found:
+            found.append(_finish(acme, project.id, shards, merge))
+        with self.step("another organization tries to read the job") as found:
+            found.append(_refused(other, shards))
+        with self.step("usage") as found:
+            used = acme.usage.organization("acme")
+            found.append(f"{used.attempts} attempts, {used.wall_s:.1f} s wall, {used.cpu_s:.1f} s CPU")
+        with self.step("verify the log offline, receipts included") as found:
+            found += _prove(acme, self.region.data_dir / "log-copy")
+
+    def summary(self) -> None:
+        """The table at the end."""
+        table = Table(title="Kumoi demo")
+        table.add_column("step")
+        table.add_column("found", overflow="fold")
+        table.add_column("seconds", justify="right")
+        for title, found, took_s in self.rows:
+            table.add_row(title, found, f"{took_s:.2f}")
+        table.add_row("total", "", f"{sum(row[2] for row in self.rows):.2f}", style="bold")
+        console.print(table)
+
+
+def _token(operator: Kumoi, organization: str) -> str:
+    token = operator.organizations.create(organization).admin_token
+    if token is None:
+        raise SystemExit(f"the organization {organization} exists already; the demo wants an empty region")
+    return token
+
+
+def _submit(acme: Kumoi, project: str) -> tuple[str, str]:
+    """The array job, and the job that runs when all of it has succeeded."""
+    resources = Resources(cpu_milli=500, memory_bytes=512 << 20, wall_time_s=120)
+    array = JobSpec(command=(PYTHON, "shard.py"), name="shards", array_size=TASKS, resources=resources)
+    last = JobSpec(
+        command=(PYTHON, "merge.py"), name="merge", resources=resources, depends_on=(Dependency("shards"),)
+    )
+    refs = acme.jobs.create_batch(project, (array, last)).items
+    return refs[0].id, refs[1].id
+
+
+def _follow(client: Kumoi, job: str, until: int) -> int:
+    """Show progress until `until` tasks have ended; returns how many had."""
+    columns = (TextColumn("  tasks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=not console.is_terminal) as progress:
+        bar = progress.add_task("tasks", total=TASKS)
+        for state in client.jobs.watch(job, timeout_s=WAIT_S):
+            ended = _ended(state)
+            progress.update(bar, completed=ended)
+            if ended >= until:
+                return ended
+    return TASKS
+
+
+def _ended(job: Job) -> int:
+    return job.tasks.succeeded + job.tasks.failed + job.tasks.cancelled
+
+
+def _finish(acme: Kumoi, project: str, shards: str, merge: str) -> str:
+    """Wait for both jobs and count how often each task ran."""
+    _follow(acme, shards, TASKS)
+    merged = acme.jobs.wait(merge, timeout_s=WAIT_S)
+    if merged.state != "succeeded":
+        raise SystemExit(f"the job {merge} {merged.state}: {merged.reason}; see {acme.jobs.why(merge)}")
+    runs = sorted(int(line) for line in acme.files.get(project, "runs.txt").split())
+    if runs != list(range(TASKS)):
+        raise SystemExit(f"{TASKS} tasks should have run once each; these ran: {runs}")
+    parts = [part.data for part in acme.jobs.logs(merge)]
+    return f"{TASKS} tasks ran once each; merged: {b''.join(parts).decode().strip()}"
+
+
+def _refused(other: Kumoi, job: str) -> str:
+    try:
+        other.jobs.get(job)
+    except NotFoundError as error:
+        return f"refused with {error.status}: for umbrella the job does not exist"
+    raise SystemExit("another organization could read the job")
+
+
+def _prove(acme: Kumoi, place: Path) -> list[str]:
+    vkey = acme.log.vkey().strip()
+    events = [event.id for event in acme.events.list("acme", limit=proof.RECEIPTS)]
+    receipts = proof.receipts_fetch(acme, events)
+    proof.log_copy(acme, place, vkey)
+    report = proof.log_verify_offline(place, vkey, receipts)
+    caught = proof.tampering_caught(place, vkey)
+    return [f"{report.size} entries and {len(receipts)} receipts verified", f"tampered copy caught: {caught}"]
+
+
+def main() -> int:
+    """Run in a directory of its own, and clean up."""
+    if shutil.which("bwrap") is None:
+        console.print("bubblewrap is missing, so nothing can be run: as root, apt-get install bubblewrap")
+        return 1
+    place = Path(tempfile.mkdtemp(prefix="kumoi-demo-"))
+    demo = Demo(place)
+    try:
+        demo.run()
+    except ClientError as error:
+        console.print(f"the demo failed: {error}; the plane's log is in {place}/plane.log")
+        return 1
+    finally:
+        demo.region.stop()
+    demo.summary()
+    shutil.rmtree(place)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The Debian packages that Kumoi's engines and tests need. Installs the missing ones as root; names the exact command otherwise.
+set -euo pipefail
+
+python=${1:-python3.11}
+packages=()
+
+need() { # need PACKAGE TEST...: PACKAGE is missing unless TEST succeeds
+    local package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages+=("$package")
+}
+
+need bubblewrap command -v bwrap
+need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2 || ls /usr/lib/*/libseccomp.so.2'
+need postgresql test -x /usr/lib/postgresql/15/bin/initdb
+need python3-venv "$python" -c 'import ensurepip, venv'
+need iproute2 command -v ip
+
+[ ${#packages[@]} -eq 0 ] && exit 0
+
+install="apt-get update && apt-get install --yes --no-install-recommends ${packages[*]}"
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Debian packages are missing: ${packages[*]}"
+    echo "Install them as root:  $install"
+    # Without venv there is no virtual environment at all; without the others, tests skip and say why.
+    case " ${packages[*]} " in *" python3-venv "*) exit 1 ;; esac
+    exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install --yes -qq --no-install-recommends "${packages[@]}" >/dev/null
+echo "installed ${packages[*]}"
