@@ -1,0 +1,56 @@
+"""What a handler gives back."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from kumoi.model.idempotency import Written
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+JSON = (b"content-type", b"application/json")
+PRIVATE = (b"cache-control", b"no-store")
+_JSON_HEADERS: Headers = (JSON, PRIVATE)
+_REPLAYED = (b"idempotency-replayed", b"true")
+_encoder = msgspec.json.Encoder()
+
+
+class Versioned(Protocol):
+    """A resource whose row version is its ETag."""
+
+    @property
+    def version(self) -> int:
+        """The version of the row."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A status, headers and either a body or a stream; `heartbeat` keeps an idle stream alive."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    stream: AsyncIterator[bytes] | None = None
+    heartbeat: bytes | None = None
+
+
+def answer_json(value: msgspec.Struct) -> Answer:
+    """`value` as JSON, for this caller only."""
+    return Answer(200, _JSON_HEADERS, _encoder.encode(value))
+
+
+def answer_versioned(value: Versioned) -> Answer:
+    """`value` as JSON with its ETag."""
+    return Answer(200, (*_JSON_HEADERS, (b"etag", b'"%d"' % value.version)), _encoder.encode(value))
+
+
+def answer_written(written: Written) -> Answer:
+    """What a write answered, now or when its idempotency key was used first."""
+    headers: Headers = _JSON_HEADERS if written.body else (PRIVATE,)
+    if written.etag is not None:
+        headers = (*headers, (b"etag", written.etag.encode()))
+    if written.replayed:
+        headers = (*headers, _REPLAYED)
+    return Answer(written.status, headers, written.body)

@@ -1,0 +1,31 @@
+"""The HTTP server in the plane's own process."""
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from kumoi.web.api.application import Application
+from kumoi.web.settings import WebSettings
+
+BACKLOG = 1_024
+HEADER_TIMEOUT_MS = 15_000
+
+
+def server_create(application: Application, address: str, port: int, settings: WebSettings) -> Server:
+    """A server for `application`: `await serve()` runs it in the running loop until `stop()`.
+
+    Call `application.stop()` first, so that watches end. Headers over their limit are answered 431.
+    """
+    return Server(
+        application,
+        address=address,
+        port=port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=HEADER_TIMEOUT_MS, max_buffer_size=settings.header_bytes_max
+        ),
+        log_enabled=False,
+    )
