@@ -22,9 +22,9 @@ from kumoi.guard.entities import (
 )
 from kumoi.model.access import Action, Actor, Decision, ResourceKind, ScopeKind, Target
 
-# Parsing an actor costs more than the rest of a decision, and an actor asks many times. A parsed one takes
-# a few kilobytes. The key is the whole value, grants and token included, so none can be stale.
-ACTORS_KEPT = 2_048
+# Parsing an actor costs more than the rest of a decision, and an actor asks many times. Parsed, it takes
+# about 13 KiB. The key is the whole value, grants and token included, so none can be stale.
+ACTORS_KEPT = 1_024
 _ERROR_LENGTH_MAX = 500
 # Names no project: identifiers have a prefix (kumoi.model.ids).
 _ANY_PROJECT = "*"
@@ -123,10 +123,14 @@ def _schema_parse(schema_text: str) -> Schema:
     """The schema; PolicyInvalid unless it declares every action and every shape that requests bring."""
     try:
         schema = Schema.from_str(schema_text)
-        for entity in specimens():
-            Entities.from_json_str(json.dumps([entity]), schema)
     except ValueError as error:
-        raise PolicyInvalid(f"the schema does not fit the program: {error}") from error
+        raise PolicyInvalid(f"the schema cannot be read: {error}") from error
+    for entity in specimens():
+        try:
+            Entities.from_json_str(json.dumps([entity]), schema)
+        except ValueError as error:
+            kind = entity["uid"]["type"]
+            raise PolicyInvalid(f"the schema's {kind} is not what requests bring: {error}") from error
     undeclared = sorted(set(Action) - action_entities(schema).keys())
     if undeclared:
         raise PolicyInvalid(f"the schema does not declare the actions {', '.join(undeclared)}")

@@ -1,6 +1,4 @@
-"""One small world for the guard's tests: the provider, organization a with two projects, organization b."""
-
-from collections.abc import Callable
+"""The guards under test; `org_provider` is the operators' organization everywhere here."""
 
 import pytest
 
@@ -10,8 +8,6 @@ from kumoi.guard.packaged import POLICY_TEXTS, SCHEMA_TEXT
 PROVIDER = "org_provider"
 # Permits everything to everyone, so that only the guardrails stand in the way.
 PERMIT_ALL = '@id("permit-all") permit (principal, action, resource);'
-
-GuardWith = Callable[..., Guard]
 
 
 @pytest.fixture(scope="session")
