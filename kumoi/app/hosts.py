@@ -18,7 +18,7 @@ from kumoi.store.writer import Change, Move
 
 
 async def host_list(
-    plane: Plane, actor: Actor, limit: int, cursor: str | None, pool: str | None = None
+    plane: Plane, actor: Actor, pool: str | None, limit: int, cursor: str | None
 ) -> Page[Host]:
     """Every host, or those of `pool` (name or id), oldest first."""
     await plane.authorize(actor, Action.HOST_LIST, PLATFORM_TARGET)

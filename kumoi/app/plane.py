@@ -132,7 +132,7 @@ class Plane:
         if reading != action and self.guard.decide(actor, reading, _listed_in(target)).allowed:
             raise Forbidden(
                 "action_forbidden",
-                "you may read {id} but not do {action} to it; ask an administrator for a role that may",
+                "your roles do not allow {action} on {id}; ask an administrator for one that does",
                 id=name,
                 action=action.value,
             )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import ColumnElement, Connection, Row, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from kumoi.model.access import Actor, Grant, PrincipalKind, Role, ScopeKind, TokenScope
@@ -21,13 +21,23 @@ class TokenHolder:
 
 def token_holder_find(connection: Connection, token_hash: bytes) -> TokenHolder | None:
     """The holder of an active token of an active principal of an active organization."""
+    return _holder(connection, schema.tokens.c.hash == token_hash)
+
+
+def actor_of_token(connection: Connection, token_id: str, now_us: int) -> Actor | None:
+    """Who a token works for at `now_us`, None where it works no more: for what outlives one request."""
+    holder = _holder(connection, schema.tokens.c.id == token_id)
+    return None if holder is None or holder.expires_us <= now_us else holder.actor
+
+
+def _holder(connection: Connection, which: ColumnElement[bool]) -> TokenHolder | None:
     tokens, principals, organizations = schema.tokens, schema.principals, schema.organizations
     row = connection.execute(
         select(tokens, principals.c.kind)
         .join(principals, principals.c.id == tokens.c.principal_id)
         .join(organizations, organizations.c.id == principals.c.organization_id)
         .where(
-            tokens.c.hash == token_hash,
+            which,
             tokens.c.state == "active",
             principals.c.state == "active",
             organizations.c.state == "active",

@@ -78,7 +78,11 @@ class FileInTheWay(FileStoreError):
 
 
 class FileOverLimit(FileStoreError):
-    """The content is longer than its limit."""
+    """The content is longer than `limit` bytes."""
+
+    def __init__(self, path: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(path, f"a file has at most {limit} bytes")
 
 
 class FileTreeTooLarge(FileStoreError):
@@ -130,6 +134,16 @@ def path_split(path: str) -> tuple[str, ...]:
                 f"{COMPONENT_BYTES_MAX} bytes or holds control characters",
             )
     return components
+
+
+def prefix_check(prefix: str) -> None:
+    """Raise FilePathInvalid if no path could begin with `prefix`."""
+    try:
+        size = len(prefix.encode())
+    except UnicodeEncodeError:
+        raise FilePathInvalid(prefix, "the prefix is not UTF-8 text") from None
+    if size > PATH_BYTES_MAX:
+        raise FilePathInvalid(prefix, f"a path has at most {PATH_BYTES_MAX} bytes")
 
 
 def _component_is_valid(name: str) -> bool:
@@ -264,7 +278,7 @@ class FileStore:
             async for chunk in chunks:
                 waiting += chunk
                 if staged.size_bytes + len(waiting) > bytes_max:
-                    raise FileOverLimit(path, f"a file has at most {bytes_max} bytes")
+                    raise FileOverLimit(path, bytes_max)
                 if len(waiting) >= CHUNK_BYTES:
                     await self._run(path, staged.write, bytes(waiting))
                     waiting.clear()
