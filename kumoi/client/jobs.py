@@ -11,7 +11,8 @@ from kumoi.client.flows import Flow, Item, Pause, Stream
 from kumoi.client.groups import D, Group, Operation, Streaming
 from kumoi.client.requests import ask, get, pages, path, post
 from kumoi.client.retries import POLL, exchange
-from kumoi.model.jobs import Job, JobBatch, JobRef, JobRefs, JobSpec, JobSummary, JobWhy, Task
+from kumoi.model.jobs import Job, JobBatch, JobRef, JobRefs, JobSpec, JobSummary, JobWhy, Task, TaskLog
+from kumoi.model.records import PAGE_MAX, Page
 
 ENDED: Final = frozenset({"succeeded", "failed", "cancelled"})
 """The states that a job never leaves."""
@@ -24,18 +25,11 @@ _POLL_MAX_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Bytes that a task wrote to `stream`; `next_offset` is where the next part begins."""
+    """Bytes that a task wrote to `stream`, in that attempt where it is known which."""
 
     stream: str
     data: bytes
-    next_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    data: bytes
-    next_offset: int
-    ended: bool
+    attempt: int | None
 
 
 def job_create(project: str, spec: JobSpec, *, key: str | None = None) -> Flow[JobRef]:
@@ -126,11 +120,48 @@ def job_logs(
     attempt: int | None = None,
     follow: bool = False,
 ) -> Stream[LogPart]:
-    """What a task wrote, part by part; with `follow` until the attempt has ended.
+    """What an attempt of a task wrote, part by part; the newest attempt's unless one is named.
 
-    Without `attempt` it is the newest one. The two streams are kept apart, so their order between each
-    other is that of reading.
+    With `follow` until the attempt has ended, or, where none is named, until the task has, over all its
+    attempts to come. The streams are kept apart: their order between each other is that of reading.
     """
+    if attempt is not None or not follow:
+        yield from _attempt_logs(job, index, streams, attempt, follow)
+        return
+    shown = -1
+    delay_s = _POLL_FIRST_S
+    while True:
+        task = yield from _task_find(job, index)
+        newest = task.attempts[-1].number if task is not None and task.attempts else -1
+        if newest > shown:
+            yield from _attempt_logs(job, index, streams, newest, follow)
+            shown, delay_s = newest, _POLL_FIRST_S
+            continue
+        if task is not None and task.state in ENDED:
+            return
+        if task is None and (yield from ask(Job, get(path("jobs", job)), POLL)).state in ENDED:
+            return
+        yield Pause(delay_s)
+        delay_s = min(_POLL_MAX_S, delay_s * 1.5)
+
+
+def _task_find(job: str, index: int) -> Flow[Task | None]:
+    """The task with that index; None while the job waits for its turn."""
+    at, cursor = path("jobs", job, "tasks"), None
+    while True:
+        request = get(at, limit=min(index + 1, PAGE_MAX), cursor=cursor)
+        page = yield from ask(Page[Task], request, POLL)
+        for task in page.items:
+            if task.index == index:
+                return task
+        if page.next is None or page.next == cursor:
+            return None
+        cursor = page.next
+
+
+def _attempt_logs(
+    job: str, index: int, streams: Sequence[str], attempt: int | None, follow: bool
+) -> Stream[LogPart]:
     offsets = dict.fromkeys(streams, 0)
     delay_s = _POLL_FIRST_S
     while offsets:
@@ -140,7 +171,7 @@ def job_logs(
             offsets[stream] = chunk.next_offset
             if chunk.data:
                 idle = False
-                yield Item(LogPart(stream, chunk.data, chunk.next_offset))
+                yield Item(LogPart(stream, chunk.data, attempt))
             elif chunk.ended or not follow:
                 del offsets[stream]
         if idle and offsets:
@@ -148,13 +179,13 @@ def job_logs(
         delay_s = min(_POLL_MAX_S, delay_s * 1.5) if idle else _POLL_FIRST_S
 
 
-def _log_chunk(job: str, index: int, stream: str, attempt: int | None, offset: int) -> Flow[_Chunk]:
+def _log_chunk(job: str, index: int, stream: str, attempt: int | None, offset: int) -> Flow[TaskLog]:
     at = path("jobs", job, "tasks", str(index), "log")
     request = get(at, stream=stream, attempt=attempt, offset=offset, limit=LOG_CHUNK_BYTES)
     answer = yield from exchange(request, POLL)
     following = answer.headers.get("kumoi-next-offset", "")
     next_offset = int(following) if following.isdecimal() else offset + len(answer.body)
-    return _Chunk(answer.body, next_offset, answer.headers.get("kumoi-ended") == "true")
+    return TaskLog(answer.body, next_offset, answer.headers.get("kumoi-ended") == "true")
 
 
 class Jobs(Group[D]):

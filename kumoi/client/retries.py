@@ -26,9 +26,13 @@ _random = SystemRandom()
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """At most `tries` tries, none of them begun later than `total_s` seconds after the first."""
+    """At most `tries` tries, none of them begun later than `total_s` seconds after the first.
+
+    An answer that says "not now" is asked for again at most `busy_tries` times.
+    """
 
     tries: int = 5
+    busy_tries: int = 5
     total_s: float = 60.0
     delay_first_s: float = 0.5
     delay_max_s: float = 16.0
@@ -64,7 +68,7 @@ def exchange(
     request = _keyed(effect.request if isinstance(effect, Open) else effect)
     deadline_s = clock_s() + patience.total_s
     answer_lost = False
-    number = 0
+    number = busy = 0
     while True:
         number += 1
         failure: ClientError
@@ -80,7 +84,9 @@ def exchange(
                 return answer
             if answer.status == 404 and request.method == "DELETE" and answer_lost:
                 return replace(answer, status=204, body=b"")
-            failure, delay_s = error_from(answer), patience.delay_after(answer, number)
+            busy += 1
+            failure = error_from(answer)
+            delay_s = patience.delay_after(answer, number) if busy < patience.busy_tries else None
         if delay_s is None or number >= patience.tries or clock_s() + delay_s > deadline_s:
             raise failure
         yield Pause(delay_s)

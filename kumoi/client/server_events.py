@@ -24,14 +24,17 @@ class MessageReader:
         self._rest = b""
         self._event = ""
         self._data: list[str] = []
+        self._size_bytes = 0
         self._last_id = ""
 
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages that `chunk` completes; raises AnswerUnexpected for one that is far too long."""
-        *lines, self._rest = (self._rest + chunk).replace(b"\r\n", b"\n").split(b"\n")
-        if len(self._rest) > MAX_MESSAGE_BYTES or sum(map(len, self._data)) > MAX_MESSAGE_BYTES:
+        self._size_bytes += len(chunk)
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        made = [self._line(line.removesuffix(b"\r").decode("utf-8", "replace")) for line in lines]
+        if self._size_bytes > MAX_MESSAGE_BYTES + len(chunk):
             raise AnswerUnexpected(f"an event of the stream has more than {MAX_MESSAGE_BYTES} bytes")
-        return [message for line in lines if (message := self._line(line.decode("utf-8", "replace")))]
+        return [message for message in made if message]
 
     def _line(self, line: str) -> Message | None:
         if not line:
@@ -48,5 +51,5 @@ class MessageReader:
 
     def _message(self) -> Message | None:
         event, data = self._event or "message", self._data
-        self._event, self._data = "", []
+        self._event, self._data, self._size_bytes = "", [], 0
         return Message(event, "\n".join(data), self._last_id) if data else None

@@ -1,0 +1,239 @@
+"""Every operation, through both clients, over real sockets: one table."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import fake_rows as rows
+import pytest
+
+from kumoi.client import AsyncKumoi, Kumoi
+from kumoi.client.groups import Group, Operation, Streaming
+from kumoi.model.access import PrincipalKind, Role, TokenCreate
+from kumoi.model.ids import IdKind
+from kumoi.model.jobs import JobRef, JobSpec
+from kumoi.model.places import PoolCreate, SiteCreate
+
+EVENT = rows.id_make(IdKind.EVENT, 2)
+JOB = rows.id_make(IdKind.JOB, 100)
+SPEC = JobSpec(("echo", "hello"), name="greet")
+Call = Callable[[Any], Any]
+Check = Callable[[Any], object]
+
+
+def run_sync(url: str, call: Call) -> Any:
+    with Kumoi(url, rows.TOKEN) as client:
+        made = call(client)
+        return list(made) if hasattr(made, "__next__") else made
+
+
+def run_async(url: str, call: Call) -> Any:
+    async def inside() -> Any:
+        async with AsyncKumoi(url, rows.TOKEN) as client:
+            made = call(client)
+            return [item async for item in made] if hasattr(made, "__anext__") else await made
+
+    return asyncio.run(inside())
+
+
+run_each = pytest.mark.parametrize("run", [run_sync, run_async], ids=["sync", "async"])
+
+TABLE: list[tuple[str, Call, Check]] = [
+    ("whoami", lambda c: c.whoami(), lambda r: r == rows.WHOAMI),
+    ("health", lambda c: c.health(), lambda r: r.region == "fake"),
+    ("organizations.list", lambda c: c.organizations.list(), lambda r: [o.name for o in r] == ["acme"]),
+    (
+        "organizations.create",
+        lambda c: c.organizations.create("beta"),
+        lambda r: r.organization.name == "beta" and r.admin_token == rows.TOKEN,
+    ),
+    ("organizations.get", lambda c: c.organizations.get("acme"), lambda r: r.id == rows.ORG),
+    ("organizations.suspend", lambda c: c.organizations.suspend("acme"), lambda r: r.state == "suspended"),
+    ("principals.list", lambda c: c.principals.list("acme"), lambda r: r == [rows.PRINCIPAL]),
+    (
+        "principals.create",
+        lambda c: c.principals.create("acme", "ci", PrincipalKind.SERVICE_ACCOUNT),
+        lambda r: (r.name, r.kind) == ("ci", "service_account"),
+    ),
+    ("principals.disable", lambda c: c.principals.disable(rows.USER), lambda r: r.id == rows.USER),
+    ("principals.enable", lambda c: c.principals.enable(rows.USER), lambda r: r.id == rows.USER),
+    ("role_bindings.list", lambda c: c.role_bindings.list("acme"), lambda r: r == [rows.ROLE_BINDING]),
+    (
+        "role_bindings.create",
+        lambda c: c.role_bindings.create("acme", rows.USER, Role.MEMBER),
+        lambda r: r == rows.ROLE_BINDING,
+    ),
+    ("role_bindings.delete", lambda c: c.role_bindings.delete(rows.BINDING), lambda r: r is None),
+    ("projects.list", lambda c: c.projects.list("acme"), lambda r: r == [rows.PROJECT_ROW]),
+    (
+        "projects.create",
+        lambda c: c.projects.create("acme", "weather", data_class="public"),
+        lambda r: (r.name, r.data_class, r.jurisdiction) == ("weather", "public", "JP"),
+    ),
+    ("projects.get", lambda c: c.projects.get(rows.PROJECT), lambda r: r == rows.PROJECT_ROW),
+    ("projects.archive", lambda c: c.projects.archive(rows.PROJECT), lambda r: r.id == rows.PROJECT),
+    ("projects.restore", lambda c: c.projects.restore(rows.PROJECT), lambda r: r.id == rows.PROJECT),
+    ("tokens.list", lambda c: c.tokens.list(), lambda r: r == [rows.TOKEN_ROW]),
+    ("tokens.create", lambda c: c.tokens.create(TokenCreate("ci")), lambda r: r.secret == rows.TOKEN),
+    ("tokens.revoke", lambda c: c.tokens.revoke(rows.TOKEN_ID), lambda r: r.id == rows.TOKEN_ID),
+    ("sites.list", lambda c: c.sites.list(), lambda r: r == [rows.SITE_ROW]),
+    ("sites.create", lambda c: c.sites.create(SiteCreate("osaka", "JP")), lambda r: r.name == "osaka"),
+    ("pools.list", lambda c: c.pools.list(), lambda r: r[0].name == "default"),
+    ("pools.create", lambda c: c.pools.create(PoolCreate("gpu", rows.SITE)), lambda r: r.name == "gpu"),
+    ("pools.pause", lambda c: c.pools.pause("default"), lambda r: r.state == "paused"),
+    ("pools.resume", lambda c: c.pools.resume("default"), lambda r: r.state == "open"),
+    ("hosts.list", lambda c: c.hosts.list(), lambda r: r[0].devices[0].kind == "gpu"),
+    ("hosts.get", lambda c: c.hosts.get("local"), lambda r: r.id == rows.HOST),
+    ("hosts.drain", lambda c: c.hosts.drain("local"), lambda r: r.state == "draining"),
+    ("hosts.resume", lambda c: c.hosts.resume("local"), lambda r: r.state == "schedulable"),
+    (
+        "jobs.create",
+        lambda c: c.jobs.create(rows.PROJECT, SPEC),
+        lambda r: r == JobRef(JOB, "greet", "pending"),
+    ),
+    (
+        "jobs.create_batch",
+        lambda c: c.jobs.create_batch(rows.PROJECT, [SPEC, SPEC]),
+        lambda r: len({ref.id for ref in r.items}) == 2,
+    ),
+    ("jobs.list", lambda c: c.jobs.list(rows.PROJECT), lambda r: r[0].name == "train"),
+    ("jobs.get", lambda c: c.jobs.get(JOB), lambda r: r.spec == JobSpec(("train",), name="train")),
+    ("jobs.cancel", lambda c: c.jobs.cancel(JOB), lambda r: r.state == "cancelled"),
+    ("jobs.why", lambda c: c.jobs.why(JOB), lambda r: r.refusals[0].hosts == 1),
+    ("jobs.tasks", lambda c: c.jobs.tasks(JOB), lambda r: r[0].attempts[0].number == 1),
+    ("jobs.watch", lambda c: c.jobs.watch(JOB), lambda r: [j.state for j in r] == ["pending", "succeeded"]),
+    ("jobs.wait", lambda c: c.jobs.wait(JOB), lambda r: r.state == "succeeded"),
+    (
+        "jobs.logs",
+        lambda c: c.jobs.logs(JOB, follow=True),
+        lambda r: (joined(r, "stdout"), joined(r, "stderr")) == (b"hello\n", b"careful\n"),
+    ),
+    ("secrets.list", lambda c: c.secrets.list(rows.PROJECT), lambda r: r == []),
+    ("secrets.put", lambda c: c.secrets.put(rows.PROJECT, "key", b"\0v"), lambda r: r.version == 1),
+    ("files.put", lambda c: c.files.put(rows.PROJECT, "in/b.csv", b"x,y"), lambda r: r.size_bytes == 3),
+    ("files.get", lambda c: c.files.get(rows.PROJECT, "in/a b.csv"), lambda r: r == b"1,2\n"),
+    (
+        "files.stream",
+        lambda c: c.files.stream(rows.PROJECT, "in/a b.csv"),
+        lambda r: b"".join(r) == b"1,2\n",
+    ),
+    ("files.list", lambda c: c.files.list(rows.PROJECT, "in/"), lambda r: r[0].path == "in/a b.csv"),
+    ("files.delete", lambda c: c.files.delete(rows.PROJECT, "in/a b.csv"), lambda r: r is None),
+    ("usage.project", lambda c: c.usage.project(rows.PROJECT), lambda r: r == rows.USAGE),
+    ("usage.organization", lambda c: c.usage.organization("acme"), lambda r: r.project is None),
+    ("usage.platform", lambda c: c.usage.platform(), lambda r: r == [rows.USAGE]),
+    ("events.organization", lambda c: c.events.organization("acme"), lambda r: r[0].log_index == 2),
+    ("events.platform", lambda c: c.events.platform(limit=2), lambda r: len(r) == 2),
+    ("events.get", lambda c: c.events.get(EVENT), lambda r: r.log_index == 1),
+    ("log.read", lambda c: c.log.read("tile/0/000.p/3"), lambda r: len(r) == 96),
+    ("log.checkpoint", lambda c: c.log.checkpoint(), lambda r: r.startswith(b"kumoi.local/fake\n3\n")),
+    ("log.vkey", lambda c: c.log.vkey(), lambda r: r.startswith("kumoi.local/fake+")),
+    ("log.receipt", lambda c: c.log.receipt(EVENT), lambda r: r.event.id == EVENT),
+]
+ELSEWHERE = {"organizations.resume", "secrets.delete", "files.save", "events.watch"}
+"""Operations with tests of their own, because they need more than one call."""
+
+
+def joined(parts: list[Any], stream: str) -> bytes:
+    return b"".join(part.data for part in parts if part.stream == stream)
+
+
+@run_each
+@pytest.mark.parametrize(("name", "call", "check"), TABLE, ids=[name for name, _, _ in TABLE])
+def test_operation(running, plane, run, name, call, check):
+    if name.startswith("jobs.") and not name.startswith("jobs.create"):
+        plane.job_add(JobSpec(("train",), name="train"))
+    plane.files["in/a b.csv"] = b"1,2\n"
+    answer = run(running.url, call)
+    assert check(answer), answer
+
+
+def test_the_table_has_every_operation():
+    with Kumoi("http://127.0.0.1:1") as client:
+        groups = {"": client} | {n: g for n, g in vars(client).items() if isinstance(g, Group)}
+    named = {
+        f"{group}.{name}".lstrip(".")
+        for group, held in groups.items()
+        for kind in type(held).__mro__
+        for name, value in vars(kind).items()
+        if isinstance(value, Operation | Streaming)
+    }
+    assert named == {name for name, _, _ in TABLE} | ELSEWHERE
+
+
+@run_each
+def test_lists_go_through_every_page_and_stop_at_the_limit(running, plane, run):
+    for number in range(230):
+        plane.job_add(JobSpec(("true",), name=f"job-{number}"))
+    names = [job.name for job in run(running.url, lambda c: c.jobs.list(rows.PROJECT))]
+    assert names == [f"job-{number}" for number in range(229, -1, -1)]
+    assert [asked.query["limit"] for asked in plane.asked] == ["100", "100", "100"]
+    assert len(run(running.url, lambda c: c.jobs.list(rows.PROJECT, limit=120))) == 120
+    assert run(running.url, lambda c: c.jobs.list(rows.PROJECT, state="failed")) == []
+
+
+@run_each
+def test_a_suspended_organization_is_resumed(running, plane, run):
+    run(running.url, lambda c: c.organizations.suspend("acme"))
+    assert run(running.url, lambda c: c.organizations.resume("acme")).state == "active"
+
+
+@run_each
+def test_a_secret_is_removed_only_in_the_version_that_was_seen(running, plane, run):
+    from kumoi.client.errors import PreconditionFailedError
+
+    run(running.url, lambda c: c.secrets.put(rows.PROJECT, "key", b"one"))
+    run(running.url, lambda c: c.secrets.put(rows.PROJECT, "key", b"two", version=1))
+    with pytest.raises(PreconditionFailedError):
+        run(running.url, lambda c: c.secrets.delete(rows.PROJECT, "key", 1))
+    assert plane.secret_values == {"key": b"two"}
+    run(running.url, lambda c: c.secrets.delete(rows.PROJECT, "key", 2))
+    assert plane.secrets == {}
+
+
+@run_each
+def test_files_go_up_from_disk_and_come_down_whole(running, plane, run, tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_bytes(bytes(range(256)) * 1000)
+    moved: list[int] = []
+    run(running.url, lambda c: c.files.put(rows.PROJECT, "data/big", source, sent=moved.append))
+    assert plane.files["data/big"] == source.read_bytes()
+    assert moved[-1] == 256_000
+    assert plane.asked[-1].headers["content-length"] == "256000"
+    assert run(running.url, lambda c: c.files.save(rows.PROJECT, "data/big", target)) == 256_000
+    assert target.read_bytes() == source.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+@run_each
+def test_a_watch_continues_behind_the_last_event_when_it_is_cut(running, plane, run):
+    def three_sync(url):
+        with Kumoi(url, rows.TOKEN) as client:
+            watch = client.events.watch("acme")
+            return [next(watch).log_index for _ in range(3)]
+
+    async def three_async(url):
+        async with AsyncKumoi(url, rows.TOKEN) as client:
+            watch = client.events.watch("acme")
+            return [(await anext(watch)).log_index for _ in range(3)]
+
+    seen = three_sync(running.url) if run is run_sync else asyncio.run(three_async(running.url))
+    assert seen == [0, 1, 2]
+    assert [asked.headers.get("last-event-id") for asked in plane.asked] == [None, "0", "1"]
+
+
+@run_each
+def test_a_receipt_is_waited_for(running, plane, run):
+    plane.unlogged = 1
+    assert run(running.url, lambda c: c.log.receipt(EVENT, timeout_s=30)).event.id == EVENT
+    assert len(plane.asked) == 2
+
+
+@run_each
+def test_the_log_follows_the_attempts_to_come(running, plane, run):
+    plane.polls_to_end = 3
+    plane.job_add(JobSpec(("true",)))
+    parts = run(running.url, lambda c: c.jobs.logs(JOB, follow=True, streams=("stdout",)))
+    assert joined(parts, "stdout") == b"hello\n"
+    assert {part.attempt for part in parts} == {1}
+    assert plane.jobs[JOB].state == "succeeded"
