@@ -12,7 +12,7 @@ from kumoi.model.errors import Conflict, Invalid, TooLarge, Unavailable
 from kumoi.model.idempotency import Written
 from kumoi.model.records import FILE_BYTES_MAX, File, Page
 from kumoi.model.time import time_format
-from kumoi.store import files, schema
+from kumoi.store import file_paths, files, schema
 from kumoi.store.directory import ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.files import FileOwner, FileStat
@@ -33,7 +33,7 @@ async def file_list(
     """Files whose path begins with `prefix`, by path. Links and other special files are left out."""
     place = await project_authorized(plane, actor, Action.FILE_LIST, project_id)
     with _answered():
-        files.prefix_check(prefix)
+        file_paths.prefix_check(prefix)
         listing = f"files/{project_id}/{prefix}"
         after = plane.cursors.open(listing, cursor)
         rows = await plane.files.list(_owner(place), prefix, limit + 1, after)
@@ -93,7 +93,7 @@ async def _file_authorized(
     if place is None:
         raise not_found(project_id)
     with _answered():
-        files.path_split(path)
+        file_paths.path_split(path)
     target = Target(ResourceKind.FILE, f"{project_id}/{path}", place.organization_id, project_id)
     await plane.authorize(actor, action, target, named=project_id)
     return place
@@ -127,34 +127,34 @@ def _answered() -> Iterator[None]:
     """What the file store refuses, as an answer."""
     try:
         yield
-    except files.FilePathInvalid as error:
+    except file_paths.FilePathInvalid as error:
         raise Invalid(
             "file_path_invalid",
             "the path of a file is relative and UTF-8, with 1 to {components} components of at most {bytes} "
             "bytes, none of them `.` or `..` or with control characters",
             at="path",
-            components=files.COMPONENTS_MAX,
-            bytes=files.COMPONENT_BYTES_MAX,
+            components=file_paths.COMPONENTS_MAX,
+            bytes=file_paths.COMPONENT_BYTES_MAX,
         ) from error
-    except files.FileMissing as error:
+    except file_paths.FileMissing as error:
         raise not_found(error.path) from error
-    except files.FileInTheWay as error:
+    except file_paths.FileInTheWay as error:
         raise Conflict(
             "file_in_the_way",
             "{path} cannot be written: a directory has this name, or something above it is not a directory",
             at="path",
             path=error.path,
         ) from error
-    except files.FileOverLimit as error:
+    except file_paths.FileOverLimit as error:
         raise TooLarge("file_too_large", "a file has at most {limit} bytes", limit=error.limit) from error
-    except files.FileTreeTooLarge as error:
+    except file_paths.FileTreeTooLarge as error:
         raise Conflict(
             "file_tree_too_large",
             "more than {limit} entries would have to be looked at; list with a longer prefix",
             at="prefix",
             limit=files.SCAN_ENTRIES_MAX,
         ) from error
-    except files.FileStorageFull as error:
+    except file_paths.FileStorageFull as error:
         raise Unavailable(
             "storage_full", "the storage for files is full; remove some, or ask the operator for more"
         ) from error

@@ -3,9 +3,10 @@
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
-from kumoi.app.organizations import organization_id_find, organization_target
+from kumoi.app.organizations import organization_authorized
 from kumoi.app.plane import Plane, not_found
 from kumoi.model.access import Action, Actor, Project, ProjectCreate, ResourceKind, Target
+from kumoi.model.errors import Conflict
 from kumoi.model.idempotency import IdempotencyKey, Written
 from kumoi.model.ids import IdKind
 from kumoi.model.records import Page
@@ -37,12 +38,12 @@ async def project_authorized(plane: Plane, actor: Actor, action: Action, project
 async def project_list(
     plane: Plane, actor: Actor, organization: str, limit: int, cursor: str | None
 ) -> Page[Project]:
-    """Projects of an organization, oldest first."""
-    organization_id = await organization_id_find(plane, organization)
-    await plane.authorize(actor, Action.PROJECT_LIST, organization_target(organization_id))
+    """Projects of an organization that `actor` may read, oldest first."""
+    organization_id = await organization_authorized(plane, actor, Action.PROJECT_LIST, organization)
     listing = f"projects/{organization_id}"
     after = plane.cursors.open(listing, cursor)
-    rows = await plane.store.read(projects.project_list, organization_id, limit + 1, after)
+    readable = plane.guard.projects_readable(actor)
+    rows = await plane.store.read(projects.project_list, organization_id, limit + 1, after, readable)
     return plane.cursors.page(listing, rows, limit, lambda project: project.id)
 
 
@@ -59,8 +60,7 @@ async def project_create(
     plane: Plane, actor: Actor, organization: str, body: ProjectCreate, key: IdempotencyKey | None
 ) -> Written:
     """Create a project; its number, and so its operating-system user, is never used again."""
-    organization_id = await organization_id_find(plane, organization)
-    await plane.authorize(actor, Action.PROJECT_CREATE, organization_target(organization_id))
+    organization_id = await organization_authorized(plane, actor, Action.PROJECT_CREATE, organization)
     project_id, now_us = id_new(IdKind.PROJECT, plane.region.cell), plane.clock_us()
 
     def build(connection: Connection) -> Change:
@@ -95,7 +95,7 @@ async def project_create(
         inserts = [(schema.projects, [row]), (schema.events, [event])]
         return Change(inserts, key=key, answer=answer(201, created, 1))
 
-    return await plane.commit_built(build)
+    return await plane.commit_built(build, key)
 
 
 async def project_archive(plane: Plane, actor: Actor, project_id: str, key: IdempotencyKey | None) -> Written:
@@ -124,6 +124,14 @@ async def _project_move(
         project = projects.project_get(connection, project_id)
         if project is None:
             raise not_found(project_id)
+        if project.state != source:
+            raise Conflict(
+                "project_state",
+                "the project {name} is {state}, so it cannot become {target}",
+                name=project.name,
+                state=project.state,
+                target=target,
+            )
         moved = replace(project, state=target, version=project.version + 1)
         event = event_row(
             action,
@@ -140,6 +148,6 @@ async def _project_move(
             answer(200, moved, moved.version),
         )
 
-    written = await plane.commit_built(build)
+    written = await plane.commit_built(build, key)
     plane.access_changed()
     return written

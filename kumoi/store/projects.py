@@ -1,6 +1,6 @@
 """Projects."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -18,11 +18,17 @@ def project_get(connection: Connection, project_id: str) -> Project | None:
 
 
 def project_list(
-    connection: Connection, organization_id: str, limit: int, after_id: str | None
+    connection: Connection,
+    organization_id: str,
+    limit: int,
+    after_id: str | None,
+    only: Collection[str] | None = None,
 ) -> Sequence[Project]:
-    """Projects of an organization by id, after `after_id`."""
+    """Projects of an organization (those of `only`, if given) by id, after `after_id`."""
     table = schema.projects
     statement = select(table).where(table.c.organization_id == organization_id, table.c.id > (after_id or ""))
+    if only is not None:
+        statement = statement.where(table.c.id.in_(only))
     rows = connection.execute(statement.order_by(table.c.id).limit(limit))
     return [project_from_row(row) for row in rows]
 
