@@ -147,12 +147,15 @@ def _refused(other: Kumoi, job: str) -> str:
 
 def _prove(acme: Kumoi, place: Path) -> list[str]:
     vkey = acme.log.vkey().strip()
-    events = [event.id for event in acme.events.list("acme", limit=proof.RECEIPTS)]
+    events = [event.id for event in acme.events.organization("acme", limit=proof.RECEIPTS)]
     receipts = proof.receipts_fetch(acme, events)
     proof.log_copy(acme, place, vkey)
     report = proof.log_verify_offline(place, vkey, receipts)
     caught = proof.tampering_caught(place, vkey)
-    return [f"{report.size} entries and {len(receipts)} receipts verified", f"tampered copy caught: {caught}"]
+    return [
+        f"{report.checkpoint.size} entries and {len(receipts)} receipts verified",
+        f"tampered copy caught: {caught}",
+    ]
 
 
 def main() -> int:

@@ -1,26 +1,27 @@
 """Task program: merge the shards, count directly, and compare."""
 
-import collections
-import glob
 import json
+from collections import Counter
+from pathlib import Path
 
-from shard import sources
+from shard import SHARDS, sources
 
 
 def main() -> None:
-    files, total, words = {}, 0, collections.Counter()
-    for path in glob.glob("shards/*.json"):
-        with open(path) as file:
-            shard = json.load(file)
+    """Merge what the array job made; fail unless it covers every file."""
+    files: dict[str, str] = {}
+    words: Counter[str] = Counter()
+    total = 0
+    for path in SHARDS.glob("*.json"):
+        shard = json.loads(path.read_text())
         files |= shard["files"]
         total += shard["bytes"]
         words.update(shard["words"])
     direct = sources()
-    if sorted(files) != sorted(direct):
+    if sorted(files) != sorted(map(str, direct)):
         raise SystemExit(f"the shards hold {len(files)} files, a direct count finds {len(direct)}")
     result = {"files": len(files), "bytes": total, "words": len(words), "common": words.most_common(5)}
-    with open("index.json", "w") as file:
-        json.dump(result, file)
+    Path("index.json").write_text(json.dumps(result))
     print(json.dumps(result))
 
 

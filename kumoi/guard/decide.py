@@ -25,6 +25,9 @@ from kumoi.model.access import Action, Actor, Decision, ResourceKind, ScopeKind,
 # Parsing an actor costs more than the rest of a decision, and an actor asks many times. Parsed, it takes
 # about 13 KiB. The key is the whole value, grants and token included, so none can be stale.
 ACTORS_KEPT = 1_024
+# A decision depends on its arguments and the fixed policies alone, so a kept one is the one that would be
+# made again. A tenant that submits job after job asks the same question each time.
+DECISIONS_KEPT = 4_096
 _ERROR_LENGTH_MAX = 500
 # Names no project: identifiers have a prefix (kumoi.model.ids).
 _ANY_PROJECT = "*"
@@ -44,6 +47,7 @@ class Guard:
         self._platform_organization_id = platform_organization_id
         self._action_entities = action_entities(schema)
         self._actor_parsed = lru_cache(ACTORS_KEPT)(self._actor_parse)
+        self._decided = lru_cache(DECISIONS_KEPT)(self._decide)
 
     @classmethod
     def load(cls, schema_text: str, policy_texts: Sequence[str], platform_organization_id: str) -> "Guard":
@@ -68,6 +72,9 @@ class Guard:
         A list or a creation is decided about its container. Every error, Cedar's or that of a target
         without its ancestors, is a denial that says so in `reason`.
         """
+        return self._decided(actor, action, target)
+
+    def _decide(self, actor: Actor, action: Action, target: Target) -> Decision:
         asked = f"{action} on {target.kind} {target.id!r} by {actor.id!r}"
         request = {
             "principal": uid(ACTOR, actor.id),
