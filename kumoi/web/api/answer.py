@@ -1,6 +1,6 @@
 """What a handler gives back."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,3 +54,9 @@ def answer_written(written: Written) -> Answer:
     if written.replayed:
         headers = (*headers, _REPLAYED)
     return Answer(written.status, headers, written.body)
+
+
+async def stream_close(stream: AsyncIterator[object]) -> None:
+    """Let a stream that is not read to its end let go of what it holds."""
+    if isinstance(stream, AsyncGenerator):
+        await stream.aclose()

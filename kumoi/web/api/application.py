@@ -107,14 +107,10 @@ class Application:
             if answer.stream is None:
                 await answer_send(send, answer, fixed)
             else:
-                await stream_send(
-                    receive,
-                    send,
-                    answer,
-                    fixed,
-                    stopping=self._stopping,
-                    heartbeat_s=self._settings.heartbeat_s,
-                )
+                await self._stream(receive, send, answer, fixed)
+        except Exception:
+            logger.exception("the answer to request %s (%s) was cut short", request_id, log.route)
+            raise
         finally:
             self._watchers -= log.watching
             seconds = perf_counter() - started
@@ -170,6 +166,17 @@ class Application:
         if_match = _if_match(headers) if route.if_match else None
         last_event_id = _last_event_id(headers) if route.watch else None
         return Request(actor, path, query, body, key, if_match, last_event_id)
+
+    async def _stream(self, receive: Receive, send: Send, answer: Answer, fixed: Headers) -> None:
+        async with asyncio.timeout(self._settings.transfer_timeout_s):
+            await stream_send(
+                receive,
+                send,
+                answer,
+                fixed,
+                stopping=self._stopping,
+                heartbeat_s=self._settings.heartbeat_s,
+            )
 
     def _watch_begin(self, log: "_Seen") -> None:
         if self._stopping.is_set() or self._watchers >= self._settings.watchers_max:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from kumoi.model.errors import BadRequest, Invalid, TooLarge, UnsupportedMedia
-from kumoi.web.api.answer import Answer, Headers
+from kumoi.web.api.answer import Answer, Headers, stream_close
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -114,14 +114,21 @@ async def stream_send(
     stopping: asyncio.Event,
     heartbeat_s: float,
 ) -> None:
-    """Send a stream until it ends, the client goes away or, if it has a heartbeat, the plane stops."""
+    """Send a stream until it ends, the client goes away or, if it has a heartbeat, the plane stops.
+
+    The stream is closed in every case. What it raises goes on to the server, which cuts the connection:
+    the client sees that the answer is not whole.
+    """
     assert answer.stream is not None
-    await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *fixed]})
     gone = asyncio.create_task(_disconnected(receive))
-    stopped = asyncio.create_task(stopping.wait())
-    ends = {gone, stopped} if answer.heartbeat is not None else {gone}
-    part = asyncio.ensure_future(anext(answer.stream, None))
+    ends = {gone}
+    if answer.heartbeat is not None:
+        ends.add(asyncio.create_task(_stopped(stopping)))
+    part = asyncio.create_task(_part_next(answer.stream))
     try:
+        await send(
+            {"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, *fixed]}
+        )
         while True:
             await asyncio.wait({part, *ends}, timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
             if any(end.done() for end in ends):
@@ -130,21 +137,28 @@ async def stream_send(
                 if answer.heartbeat is not None:
                     await send({"type": "http.response.body", "body": answer.heartbeat, "more_body": True})
                 continue
-            chunk = part.result()
-            if chunk is None:
+            sent = part.result()
+            if sent is None:
                 break
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            part = asyncio.ensure_future(anext(answer.stream, None))
+            await send({"type": "http.response.body", "body": sent, "more_body": True})
+            part = asyncio.create_task(_part_next(answer.stream))
         await send({"type": "http.response.body", "body": b""})
     finally:
-        for task in (part, gone, stopped):
+        tasks = (part, *ends)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(part, gone, stopped, return_exceptions=True)
-        close = getattr(answer.stream, "aclose", None)
-        if close is not None:
-            await close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await stream_close(answer.stream)
+
+
+async def _part_next(stream: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(stream, None)
 
 
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+async def _stopped(stopping: asyncio.Event) -> None:
+    await stopping.wait()

@@ -7,7 +7,7 @@ import msgspec
 
 from kumoi.app import events
 from kumoi.model.records import Event
-from kumoi.web.api.answer import Answer, answer_json
+from kumoi.web.api.answer import Answer, answer_json, stream_close
 from kumoi.web.api.parameters import NoQuery, PageQuery
 from kumoi.web.api.request import Request
 
@@ -57,7 +57,10 @@ async def receipt_read(plane: "Plane", request: Request[None, NoQuery]) -> Answe
 
 async def _server_sent(watched: AsyncIterator[Event]) -> AsyncIterator[bytes]:
     """Events in the form of the HTML standard, section 9.2; the id is the place in the log."""
-    yield HEARTBEAT
-    async for event in watched:
-        place = b"" if event.log_index is None else b"id: %d\n" % event.log_index
-        yield b"%bdata: %b\n\n" % (place, _encoder.encode(event))
+    try:
+        yield HEARTBEAT
+        async for event in watched:
+            place = b"" if event.log_index is None else b"id: %d\n" % event.log_index
+            yield b"%bdata: %b\n\n" % (place, _encoder.encode(event))
+    finally:
+        await stream_close(watched)

@@ -29,7 +29,7 @@ async def file_list(plane: "Plane", request: Request[None, FileListQuery]) -> An
 
 async def file_read(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """The content of a file."""
-    content = await files.file_read(plane, request.actor, request.path["project"], request.path["file"])
+    content = await files.file_read(plane, request.actor, request.path["project"], request.path["path"])
     headers = (*_FILE_HEADERS, (b"content-length", b"%d" % content.size_bytes))
     return Answer(200, headers, stream=content.parts)
 
@@ -38,11 +38,11 @@ async def file_write(plane: "Plane", request: Request[RawBody, NoQuery]) -> Answ
     """Create or replace a file; what was there stays until the whole body has come."""
     path = request.path
     return answer_written(
-        await files.file_write(plane, request.actor, path["project"], path["file"], request.body)
+        await files.file_write(plane, request.actor, path["project"], path["path"], request.body)
     )
 
 
 async def file_delete(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Delete a file."""
     path = request.path
-    return answer_written(await files.file_delete(plane, request.actor, path["project"], path["file"]))
+    return answer_written(await files.file_delete(plane, request.actor, path["project"], path["path"]))

@@ -49,7 +49,7 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("index", "0|[1-9][0-9]{0,3}", f"index of a task in its job, 0..{_INDEX_MAX}", False),
         ("name", _NAME, "name of a secret", True),
         (
-            "file",
+            "path",
             rf"[^\x00-\x1f\x7f\ufffd]{{1,{FILE_PATH_MAX}}}",
             "path of a file in its project, relative, with forward slashes",
             True,

@@ -281,10 +281,10 @@ ROUTES: tuple[Route, ...] = (
         if_match=True,
     ),
     Route("GET", f"{PROJECT}/files", files.file_list, A.FILE_LIST, Page[File], query=FileListQuery),
-    Route("GET", f"{PROJECT}/files/{{file}}", files.file_read, A.FILE_READ, Media.BYTES, tail=True),
+    Route("GET", f"{PROJECT}/files/{{path}}", files.file_read, A.FILE_READ, Media.BYTES, tail=True),
     Route(
         "PUT",
-        f"{PROJECT}/files/{{file}}",
+        f"{PROJECT}/files/{{path}}",
         files.file_write,
         A.FILE_WRITE,
         File,
@@ -296,7 +296,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "DELETE",
-        f"{PROJECT}/files/{{file}}",
+        f"{PROJECT}/files/{{path}}",
         files.file_delete,
         A.FILE_DELETE,
         None,

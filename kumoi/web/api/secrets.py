@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from kumoi.app import secrets
-from kumoi.model.errors import PreconditionRequired
 from kumoi.model.records import SecretWrite
 from kumoi.web.api.answer import Answer, answer_json, answer_written
 from kumoi.web.api.parameters import NoQuery, PageQuery
@@ -34,12 +33,6 @@ async def secret_write(plane: "Plane", request: Request[SecretWrite, NoQuery]) -
 async def secret_delete(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Delete a secret; the If-Match says which version is meant."""
     path = request.path
-    if request.if_match is None:
-        raise PreconditionRequired(
-            "if_match_missing",
-            "deleting needs an If-Match; send the ETag of the version meant, or * for any",
-            at="If-Match",
-        )
     return answer_written(
         await secrets.secret_delete(plane, request.actor, path["project"], path["name"], request.if_match)
     )
