@@ -45,7 +45,7 @@ class Kumoi(_Client[SyncDriver]):
     """A client that blocks. Use it as a context manager, or `close` it.
 
     `url` is the plane's, `token` an API token (none for the public log). `timeout_s` bounds each wait for
-    the network, not a whole upload. `language` is that of error texts. Raises ValueError for a bad URL.
+    the network, not a whole upload. `language` is that of error texts. Raises ArgumentInvalid for a bad URL.
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from kumoi import __version__
-from kumoi.client.errors import AnswerUnexpected, ClientError, Unreachable
+from kumoi.client.errors import AnswerUnexpected, ArgumentInvalid, ClientError, Unreachable
 from kumoi.client.flows import Answer, Effect, FileBody, Flow, Item, Open, Pause, Read, Request, Stream
 
 CHUNK_BYTES: Final = 1 << 16
@@ -32,9 +32,11 @@ class Endpoint:
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{self.url!r} is not a plane's URL; write it like https://kumoi.example:8080")
+            raise ArgumentInvalid(
+                f"{self.url!r} is not a plane's URL; write it like https://kumoi.example:8080"
+            )
         if self.timeout_s <= 0:
-            raise ValueError(f"the timeout must be more than 0 s, not {self.timeout_s:g}")
+            raise ArgumentInvalid(f"the timeout must be more than 0 s, not {self.timeout_s:g}")
 
     def options(self) -> dict[str, Any]:
         """The arguments of an httpx client. A proxy is not asked for what is on this machine."""

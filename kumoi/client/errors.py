@@ -1,6 +1,7 @@
 """Typed errors of the SDK.
 
 ClientError
+├── ArgumentInvalid               an argument that cannot be sent (also a ValueError)
 ├── Unreachable                   no answer, after every try that the request allowed
 ├── AnswerUnexpected              an answer that no Kumoi plane gives: another server, or a much newer plane
 ├── WaitTimeout                   what was waited for did not come in time; it goes on by itself
@@ -22,6 +23,10 @@ ClientError
 
 class ClientError(Exception):
     """The base of every error that the SDK raises."""
+
+
+class ArgumentInvalid(ClientError, ValueError):
+    """An argument that no request can be made of. Nothing was sent."""
 
 
 class Unreachable(ClientError):

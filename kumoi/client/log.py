@@ -3,7 +3,7 @@
 import re
 import time
 
-from kumoi.client.errors import ConflictError, WaitTimeout
+from kumoi.client.errors import ArgumentInvalid, ConflictError, WaitTimeout
 from kumoi.client.flows import Flow, Pause, Request
 from kumoi.client.groups import D, Group, Operation
 from kumoi.client.requests import ask, get, path
@@ -21,7 +21,7 @@ def log_read(at: str) -> Flow[bytes]:
     On a `Kumoi` client this is the `fetch` that `kumoi.ledger.verify.log_verify` asks for.
     """
     if not _PATH.fullmatch(at):
-        raise ValueError(f"{at!r} is not a path of the log")
+        raise ArgumentInvalid(f"{at!r} is not a path of the log")
     answer = yield from exchange(Request("GET", f"/log/{at}", authenticated=False))
     return answer.body
 

@@ -3,9 +3,10 @@
 import base64
 
 from kumoi.client.answers import decode_json
-from kumoi.client.errors import Unreachable
+from kumoi.client.errors import AnswerUnexpected, Unreachable
 from kumoi.client.flows import Flow, Item, Open, Pause, Read, Request, Stream
 from kumoi.client.groups import D, Group, Operation, Streaming
+from kumoi.client.log import log_checkpoint
 from kumoi.client.requests import ask, delete, get, pages, path, put, tell
 from kumoi.client.retries import POLL, exchange
 from kumoi.client.server_events import MessageReader
@@ -71,11 +72,12 @@ def event_read(event: str) -> Flow[Event]:
 def event_watch(organization: str, *, after: int | None = None) -> Stream[Event]:
     """Events of an organization as they get their place in the log, from behind index `after`, for ever.
 
-    A lost connection is opened again behind the last event, so none is missed and none comes twice.
+    Without `after` from now on. A lost connection is opened again behind the last event, so none is missed
+    and none comes twice.
     """
-    last_id = "" if after is None else str(after)
+    last_id = str(after if after is not None else (yield from _log_end()))
     while True:
-        headers = (("Accept", "text/event-stream"), *([("Last-Event-ID", last_id)] if last_id else []))
+        headers = (("Accept", "text/event-stream"), ("Last-Event-ID", last_id))
         at = path("organizations", organization, "events", "watch")
         request = Request("GET", at, (), headers, read_timeout_s=WATCH_SILENCE_S)
         yield from exchange(Open(request), POLL)
@@ -85,6 +87,15 @@ def event_watch(organization: str, *, after: int | None = None) -> Stream[Event]
                 yield Item(decode_json(Event, message.data.encode(), at))
                 last_id = message.last_id
         yield Pause(_REOPEN_S)
+
+
+def _log_end() -> Flow[int]:
+    """The index of the log's last entry (tlog-checkpoint: the second line is the size)."""
+    checkpoint = yield from log_checkpoint()
+    lines = checkpoint.split(b"\n", 2)
+    if len(lines) != 3 or not lines[1].isdigit():
+        raise AnswerUnexpected("the log's checkpoint has no size: is this the URL of a Kumoi plane?")
+    return max(0, int(lines[1]) - 1)
 
 
 def _chunk_read() -> Flow[bytes | None]:

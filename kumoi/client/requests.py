@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from kumoi.client.answers import decode
-from kumoi.client.errors import AnswerUnexpected
+from kumoi.client.errors import AnswerUnexpected, ArgumentInvalid
 from kumoi.client.flows import Flow, Item, Request, Stream
 from kumoi.client.retries import KEY_HEADER, REQUEST, Patience, exchange
 from kumoi.model.records import PAGE_MAX, Page
@@ -20,18 +20,18 @@ T = TypeVar("T")
 
 
 def path(*segments: str) -> str:
-    """`/v1/` and the segments, quoted; raises ValueError for one that would name another route."""
+    """`/v1/` and the segments, quoted; raises ArgumentInvalid for one that would name another route."""
     for segment in segments:
         if segment in _DOTS:
-            raise ValueError(f"{segment!r} names no resource; give its id or name")
+            raise ArgumentInvalid(f"{segment!r} names no resource; give its id or name")
     return "/v1/" + "/".join(quote(segment, safe="") for segment in segments)
 
 
 def file_path(project: str, name: str) -> str:
-    """The path of a project's file; raises ValueError unless `name` is relative and without dots."""
+    """The path of a project's file; raises ArgumentInvalid unless `name` is relative and without dots."""
     parts = name.split("/")
     if not _DOTS.isdisjoint(parts):
-        raise ValueError(f"{name!r} is not a file's path; write it like data/input.csv, without . or ..")
+        raise ArgumentInvalid(f"{name!r} is not a file's path; write it like data/input.csv, without . or ..")
     return "/".join([path("projects", project, "files"), *(quote(part, safe="") for part in parts)])
 
 

@@ -1,6 +1,7 @@
 """Every operation, through both clients, over real sockets: one table."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import fake_rows as rows
 import pytest
 
 from kumoi.client import AsyncKumoi, Kumoi
+from kumoi.client.errors import PreconditionFailedError
 from kumoi.client.groups import Group, Operation, Streaming
 from kumoi.model.access import PrincipalKind, Role, TokenCreate
 from kumoi.model.ids import IdKind
@@ -180,8 +182,6 @@ def test_a_suspended_organization_is_resumed(running, plane, run):
 
 @run_each
 def test_a_secret_is_removed_only_in_the_version_that_was_seen(running, plane, run):
-    from kumoi.client.errors import PreconditionFailedError
-
     run(running.url, lambda c: c.secrets.put(rows.PROJECT, "key", b"one"))
     run(running.url, lambda c: c.secrets.put(rows.PROJECT, "key", b"two", version=1))
     with pytest.raises(PreconditionFailedError):
@@ -207,19 +207,28 @@ def test_files_go_up_from_disk_and_come_down_whole(running, plane, run, tmp_path
 
 @run_each
 def test_a_watch_continues_behind_the_last_event_when_it_is_cut(running, plane, run):
+    plane.event_add("job_cancel", 3)
+
     def three_sync(url):
         with Kumoi(url, rows.TOKEN) as client:
-            watch = client.events.watch("acme")
+            watch = client.events.watch("acme", after=0)
             return [next(watch).log_index for _ in range(3)]
 
     async def three_async(url):
         async with AsyncKumoi(url, rows.TOKEN) as client:
-            watch = client.events.watch("acme")
+            watch = client.events.watch("acme", after=0)
             return [(await anext(watch)).log_index for _ in range(3)]
 
     seen = three_sync(running.url) if run is run_sync else asyncio.run(three_async(running.url))
-    assert seen == [0, 1, 2]
-    assert [asked.headers.get("last-event-id") for asked in plane.asked] == [None, "0", "1"]
+    assert seen == [1, 2, 3]
+    assert [asked.headers.get("last-event-id") for asked in plane.asked] == ["0", "1", "2"]
+
+
+def test_a_watch_without_a_place_begins_at_the_end_of_the_log(running, plane):
+    with Kumoi(running.url, rows.TOKEN) as client:
+        watch = client.events.watch("acme")
+        threading.Timer(0.2, plane.event_add, ("job_cancel", 3)).start()
+        assert next(watch).action == "job_cancel"
 
 
 @run_each
