@@ -13,6 +13,7 @@ from kumoi.ledger.receipt import Receipt, receipt_parse
 from kumoi.ledger.verify import LogReport, log_verify
 
 RECEIPTS = 12
+LENGTH_BYTES = 2
 
 
 def log_copy(client: Kumoi, place: Path, vkey: str) -> LogReport:
@@ -45,13 +46,13 @@ def log_verify_offline(place: Path, vkey: str, receipts: Sequence[tuple[Receipt,
 
 
 def tampering_caught(place: Path, vkey: str) -> str:
-    """Flip one bit of one entry in a copy of the copy; returns what the verifier says to that."""
+    """Flip one bit of the first entry in a copy of the copy; returns what the verifier says to that."""
     forged = place.with_name(place.name + "-forged")
     shutil.copytree(place, forged)
     entries = sorted((forged / "tile" / "entries").rglob("*"))
     victim = next(path for path in entries if path.is_file())
     data = bytearray(victim.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[LENGTH_BYTES] ^= 1
     victim.write_bytes(data)
     try:
         log_verify_offline(forged, vkey, [])
