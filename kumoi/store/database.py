@@ -25,6 +25,10 @@ __all__ = ["Connection", "Store", "database_now_us"]
 
 READERS = 4
 BUSY_TIMEOUT_S = 30
+LOCK_TIMEOUT_S = 5
+IDLE_IN_TRANSACTION_S = 10
+"""After this long the server ends the transaction of a plane that was frozen in the middle of it: its locks,
+those on its leases among them, must not keep the other planes waiting."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -111,6 +115,7 @@ def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engi
             url,
             pool_size=pool_size,
             max_overflow=0,
+            paramstyle="named",
             connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
         )
         event.listen(engine, "connect", _sqlite_prepare)
@@ -123,8 +128,26 @@ def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engi
         max_overflow=0,
         pool_pre_ping=True,
         isolation_level=isolation,
-        connect_args={"connect_timeout": 10, "options": f"-c statement_timeout={BUSY_TIMEOUT_S * 1000}"},
+        connect_args=_postgres_arguments(),
     )
+
+
+def _postgres_arguments() -> dict[str, object]:
+    """How long anything may take, on the server's side and when nothing is heard of the server any more."""
+    settings = {
+        "statement_timeout": BUSY_TIMEOUT_S * 1_000,
+        "lock_timeout": LOCK_TIMEOUT_S * 1_000,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1_000,
+        "synchronous_commit": "on",
+    }
+    return {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": BUSY_TIMEOUT_S * 1_000,
+        "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
+    }
 
 
 def _sqlite_prepare(connection: sqlite3.Connection, _record: object) -> None:

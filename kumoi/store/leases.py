@@ -1,6 +1,7 @@
 """Leases of the loops: one plane runs each loop, and every write of a loop carries the epoch of its lease."""
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from kumoi.store.database import database_now_us
 from kumoi.store.schema import leases
@@ -24,9 +25,8 @@ def leases_hold(
     for name in sorted(names):
         row = rows.get(name)
         if row is None:
-            values = {"name": name, "holder": holder, "epoch": 1, "expires_us": expires_us}
-            connection.execute(insert(leases), values)
-            held[name] = 1
+            if _lease_create(connection, name, holder, expires_us):
+                held[name] = 1
         elif row.holder == holder or row.expires_us < now_us or ttl_us is None:
             held[name] = row.epoch if row.holder == holder else row.epoch + 1
             connection.execute(
@@ -40,3 +40,10 @@ def leases_hold(
 def leases_release(connection: Connection, holder: str) -> None:
     """Let go of every lease of `holder`, so that another plane need not wait for the end of them."""
     connection.execute(update(leases).where(leases.c.holder == holder).values(expires_us=0))
+
+
+def _lease_create(connection: Connection, name: str, holder: str, expires_us: int) -> bool:
+    """The first lease of its name; False where another plane was faster."""
+    build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    values = {"name": name, "holder": holder, "epoch": 1, "expires_us": expires_us}
+    return connection.execute(build(leases).values(values).on_conflict_do_nothing()).rowcount == 1

@@ -7,23 +7,35 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
+from kumoi.store.errors import StoreError
 from kumoi.store.schema import metadata
 
 HEAD = "0001"
+WAIT_S = 600
+"""How long a migration may take, and a plane waits for the migration that another one runs."""
 _SCRIPTS = Path(__file__).parent / "migrations"
 _ADVISORY_LOCK = 0x6B756D6F69
 
 
 def migrate(engine: Engine) -> None:
-    """Create the schema in an empty database, or run the migrations that are missing."""
+    """Create the schema in an empty database, or run the migrations that are missing.
+
+    Raises StoreError where a later version of the program wrote the database.
+    """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            for setting in ("statement_timeout", "lock_timeout"):
+                connection.execute(text(f"SET LOCAL {setting} = '{WAIT_S}s'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         current = _current(connection)
         if current == HEAD:
             return
         if current is None:
             _create(connection)
+        elif current > HEAD:
+            raise StoreError(
+                f"the database has the schema {current}, this program knows {HEAD}: start the later version"
+            )
         else:
             _upgrade(connection)
 

@@ -402,6 +402,7 @@ attempts = Table(
     ),
     CheckConstraint("(state = 'ended') = (ended_us IS NOT NULL)", name="ended"),
     CheckConstraint("(state = 'ended') = (outcome IS NOT NULL)", name="ended_outcome"),
+    CheckConstraint("state <> 'running' OR started_us IS NOT NULL", name="running"),
     CheckConstraint("ended_us IS NULL OR started_us IS NULL OR ended_us >= started_us", name="times"),
     CheckConstraint("cpu_milli > 0 AND memory_bytes > 0", name="size"),
     CheckConstraint(
@@ -482,8 +483,21 @@ events = Table(
     Column("salt", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=True),
     *_residency(),
-    Index("uq_events_log_index", "log_index", unique=True),
-    Index(None, "organization_id", "log_index"),
+    # Partial, so that a new event does not touch them: submissions wait for its commit.
+    Index(
+        "uq_events_log_index",
+        "log_index",
+        unique=True,
+        sqlite_where=text("log_index IS NOT NULL"),
+        postgresql_where=text("log_index IS NOT NULL"),
+    ),
+    Index(
+        "ix_events_organization_log",
+        "organization_id",
+        "log_index",
+        sqlite_where=text("log_index IS NOT NULL"),
+        postgresql_where=text("log_index IS NOT NULL"),
+    ),
     Index(None, "organization_id", "id"),
     Index(
         "ix_events_unlogged",
@@ -538,6 +552,7 @@ idempotency_keys = Table(
     Column("etag", String(40), nullable=True),
     _us("created_us"),
     Index(None, "created_us"),
+    sqlite_with_rowid=False,
 )
 
 leases = Table(

@@ -16,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Table, bindparam, select, update
+from sqlalchemy import Connection, Dialect, Engine, Table, bindparam, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from kumoi.core.lifecycles import LIFECYCLES
@@ -102,6 +103,9 @@ class _Item:
     loop: asyncio.AbstractEventLoop | None
 
 
+_Result: TypeAlias = tuple[_Item, Any, Exception | None]
+
+
 class Writer:
     """The thread that owns the write connection."""
 
@@ -109,6 +113,7 @@ class Writer:
         self._engine = engine
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closed = False
+        self._open_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -130,30 +135,37 @@ class Writer:
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
-        self._closed = True
-        self._queue.put(None)
+        with self._open_lock:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join(WAIT_S)
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreBusy("the plane is stopping; send the request again later")
-        if self._queue.qsize() >= QUEUE_MAX:
-            raise StoreBusy(f"{QUEUE_MAX} writes are waiting; send the request again later")
+    def _put(self, item: _Item) -> None:
+        """Queue `item`. Nothing comes after the end mark of `close`: it would never be answered."""
+        with self._open_lock:
+            if self._closed:
+                raise StoreBusy("the plane is stopping; send the request again later")
+            if self._queue.qsize() >= QUEUE_MAX:
+                raise StoreBusy(f"{QUEUE_MAX} writes are waiting; send the request again later")
+            self._queue.put(item)
 
     async def _put_async(self, change: Change | None, work: Callable[[Connection], Any] | None) -> object:
-        self._check_open()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Item(change, work, None, future, loop))
+        self._put(_Item(change, work, None, future, loop))
         return await future
 
     def _put_wait(
         self, change: Change | None, work: Callable[[Connection], Any] | None, fence: Fence | None
     ) -> object:
-        self._check_open()
         future: Future[Any] = Future()
-        self._queue.put(_Item(change, work, fence, future, None))
-        return future.result(WAIT_S)
+        self._put(_Item(change, work, fence, future, None))
+        try:
+            return future.result(WAIT_S)
+        except TimeoutError:
+            raise StoreBusy(
+                f"the write was not confirmed within {WAIT_S} s and may yet happen; look before asking again"
+            ) from None
 
     def _run(self) -> None:
         while True:
@@ -163,7 +175,7 @@ class Writer:
                 self._write_batch(changes[start : start + BATCH_MAX])
             for item in items:
                 if item.work is not None:
-                    _resolve([(item, *self._attempt_work(item))])
+                    _resolve([(item, *self._attempt_alone(item))])
             if closing:
                 return
 
@@ -181,39 +193,52 @@ class Writer:
         return items, True
 
     def _write_batch(self, items: list[_Item]) -> None:
-        results = self._attempt_batch(items)
-        if results is None and len(items) == 1:
-            raise AssertionError("a single change always has a result")
-        if results is None:
-            for item in items:
-                _resolve(self._attempt_batch([item]) or [])
+        results = self._attempt_batch(items) if len(items) > 1 else None
+        if results is not None:
+            _resolve(results)
             return
-        _resolve(results)
+        busy: StoreBusy | None = None
+        for item in items:
+            # A database that is away costs one timeout, not one for each that waits.
+            value, error = (None, busy) if busy else self._attempt_alone(item)
+            busy = error if isinstance(error, StoreBusy) else None
+            _resolve([(item, value, error)])
 
-    def _attempt_batch(self, items: list[_Item]) -> list[tuple[_Item, Any, Exception | None]] | None:
-        """Write the items together; None if that failed and they must be tried one by one."""
+    def _attempt_batch(self, items: list[_Item]) -> list[_Result] | None:
+        """Write the items together; None if that failed and they must be tried one by one.
+
+        A key that was used before fails the batch by its primary key, all keys at once and without a
+        look-up; written alone, its change finds the kept answer.
+        """
+        changes = [cast(Change, item.change) for item in items]
         try:
             with self._engine.begin() as connection:
-                fresh, results = _known_keys(connection, items)
-                _write(connection, [cast(Change, item.change) for item in fresh])
-            return results + [(item, cast(Change, item.change).answer, None) for item in fresh]
-        except Exception as error:
-            if len(items) > 1:
-                return None
-            return [(items[0], None, _translate(error))]
+                _write(connection, changes)
+            return [(item, change.answer, None) for item, change in zip(items, changes, strict=True)]
+        except Exception:
+            return None
 
-    def _attempt_work(self, item: _Item) -> tuple[Any, Exception | None]:
+    def _attempt_alone(self, item: _Item) -> tuple[Any, Exception | None]:
+        """Write one item. A key that another plane wrote meanwhile is looked up again: it has an answer."""
+        value, error = self._attempt(item)
+        if isinstance(error, DuplicateRow) and error.table == schema.idempotency_keys.name:
+            value, error = self._attempt(item)
+        return value, error
+
+    def _attempt(self, item: _Item) -> tuple[Any, Exception | None]:
         try:
             with self._engine.begin() as connection:
                 if item.fence is not None:
                     _fence_check(connection, item.fence)
+                if item.change is not None:
+                    return change_apply(connection, item.change), None
                 return cast(Callable[[Connection], Any], item.work)(connection), None
         except Exception as error:
             return None, _translate(error)
 
 
-def _resolve(results: list[tuple[_Item, Any, Exception | None]]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Item, Any, Exception | None]]] = defaultdict(list)
+def _resolve(results: list[_Result]) -> None:
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Result]] = defaultdict(list)
     for item, value, error in results:
         if item.loop is None:
             _settle([(item, value, error)])
@@ -226,7 +251,7 @@ def _resolve(results: list[tuple[_Item, Any, Exception | None]]) -> None:
             _log.warning("the event loop ended before %d answers reached it", len(settled))
 
 
-def _settle(results: list[tuple[_Item, Any, Exception | None]]) -> None:
+def _settle(results: list[_Result]) -> None:
     for item, value, error in results:
         if item.future.done():
             continue
@@ -240,33 +265,6 @@ def key_hash(key: IdempotencyKey) -> bytes:
     """One value for (actor, project, route, key)."""
     parts = (key.actor_id, key.project_id, key.route, key.key)
     return hashlib.sha256("\0".join(parts).encode()).digest()
-
-
-def _known_keys(
-    connection: Connection, items: list[_Item]
-) -> tuple[list[_Item], list[tuple[_Item, Any, Exception | None]]]:
-    """Part the items whose key was used before (with the kept answer) from the fresh ones."""
-    hashes = {id(item): key_hash(key) for item in items if (key := cast(Change, item.change).key) is not None}
-    if not hashes:
-        return items, []
-    if len(set(hashes.values())) < len(hashes):
-        raise KeyReused("the same key twice in one batch: written one by one")
-    table = schema.idempotency_keys
-    rows = {
-        row.hash: row
-        for row in connection.execute(select(table).where(table.c.hash.in_(list(hashes.values()))))
-    }
-    fresh: list[_Item] = []
-    results: list[tuple[_Item, Any, Exception | None]] = []
-    for item in items:
-        row = rows.get(hashes.get(id(item), b""))
-        if row is None:
-            fresh.append(item)
-        elif row.digest != cast(IdempotencyKey, cast(Change, item.change).key).digest:
-            results.append((item, None, KeyReused("the idempotency key was used for another request")))
-        else:
-            results.append((item, Written(row.status, row.body, row.etag, True), None))
-    return fresh, results
 
 
 def change_apply(connection: Connection, change: Change) -> Written:
@@ -304,9 +302,18 @@ def _write(connection: Connection, changes: list[Change]) -> None:
 
 
 def insert_many(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    """Insert the rows, all of which have the same columns, with one executemany."""
+    """Insert the rows, all of which have the same columns, with one executemany.
+
+    The statement is compiled once: going through the expression for each batch costs as much as SQLite does.
+    """
     if rows:
-        connection.execute(table.insert(), list(rows))
+        statement = _insert_text(table, tuple(rows[0]), connection.dialect)
+        connection.exec_driver_sql(statement, list(rows))
+
+
+@lru_cache(256)
+def _insert_text(table: Table, columns: tuple[str, ...], dialect: Dialect) -> str:
+    return str(table.insert().compile(dialect=dialect, column_keys=list(columns)))
 
 
 def move_many(connection: Connection, moves: Sequence[Move]) -> None:
