@@ -115,20 +115,27 @@ class Plane:
         self.directory.forget()
 
     async def authorize(
-        self, actor: Actor, action: Action, target: Target, *, named: str | None = None
+        self,
+        actor: Actor,
+        action: Action,
+        target: Target,
+        *,
+        named: str | None = None,
+        reading: Action | None = None,
     ) -> Decision:
         """Return the decision if it allows; else count the refusal and raise.
 
         Forbidden (403) tells only actors who may read the target; to all others it does not exist (404).
         `named` is what the caller asked for where that is not the target itself: an error names it and
-        nothing that the caller did not name.
+        nothing that the caller did not name. `reading` is what reading that takes, for kinds of resource
+        that the guard does not know as targets.
         """
         name = named or target.id
         decision = self.guard.decide(actor, action, target)
         if decision.allowed:
             return decision
         await self._refusal_count(actor, action)
-        reading = READ_ACTIONS[target.kind]
+        reading = reading or READ_ACTIONS[target.kind]
         if reading != action and self.guard.decide(actor, reading, _listed_in(target)).allowed:
             raise Forbidden(
                 "action_forbidden",

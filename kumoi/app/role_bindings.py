@@ -110,8 +110,13 @@ async def role_binding_delete(
     binding = await plane.store.read(role_bindings.role_binding_get, role_binding_id)
     if binding is None:
         raise not_found(role_binding_id)
-    target = organization_target(binding.organization)
-    await plane.authorize(actor, Action.ROLE_BINDING_DELETE, target, named=role_binding_id)
+    await plane.authorize(
+        actor,
+        Action.ROLE_BINDING_DELETE,
+        organization_target(binding.organization),
+        named=role_binding_id,
+        reading=Action.ROLE_BINDING_LIST,
+    )
     event = event_row(
         Action.ROLE_BINDING_DELETE,
         at_us=plane.clock_us(),
