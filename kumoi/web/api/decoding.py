@@ -71,8 +71,6 @@ def body_decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         ) from None
     except UnicodeDecodeError:
         raise BadRequest("utf8_invalid", "the body is not valid UTF-8; encode it as UTF-8") from None
-    except RecursionError:
-        raise BadRequest("json_too_deep", "the body is nested too deeply; flatten it") from None
     if _NUL_ESCAPED in raw:
         _nul_refuse(msgspec.json.decode(raw))
     return value

@@ -68,10 +68,9 @@ def path_check(values: Mapping[str, str]) -> None:
         if parameter.creates:
             raise Invalid(
                 "path_invalid",
-                "{value} is no {meaning}; it must match {pattern}",
+                "{value} cannot stand in this path; it must match {pattern}",
                 at=name,
                 value=repr(value[:_SHOWN_MAX]),
-                meaning=parameter.meaning,
                 pattern=parameter.pattern.pattern,
             )
         raise NotFound(

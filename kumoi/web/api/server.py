@@ -1,5 +1,7 @@
 """The HTTP server in the plane's own process."""
 
+from typing import Protocol, cast
+
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
@@ -11,12 +13,22 @@ BACKLOG = 1_024
 HEADER_TIMEOUT_MS = 15_000
 
 
-def server_create(application: Application, address: str, port: int, settings: WebSettings) -> Server:
+class HttpServer(Protocol):
+    """What runs the application until it is told to stop."""
+
+    async def serve(self) -> None:
+        """Listen and answer; returns when `stop` was called and the requests under way have ended."""
+
+    def stop(self) -> None:
+        """Take no more connections and let `serve` return."""
+
+
+def server_create(application: Application, address: str, port: int, settings: WebSettings) -> HttpServer:
     """A server for `application`: `await serve()` runs it in the running loop until `stop()`.
 
     Call `application.stop()` first, so that watches end. Headers over their limit are answered 431.
     """
-    return Server(
+    server = Server(
         application,
         address=address,
         port=port,
@@ -29,3 +41,4 @@ def server_create(application: Application, address: str, port: int, settings: W
         ),
         log_enabled=False,
     )
+    return cast(HttpServer, server)

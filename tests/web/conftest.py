@@ -1,0 +1,154 @@
+"""A region in a temporary directory: the real plane over SQLite, with the fake engine under its loops."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kumoi import main
+from kumoi.app.plane import Plane
+from kumoi.engines.fake import FakeEngine
+from kumoi.model.settings import Settings
+from kumoi.web.api.application import Application, application_create
+from kumoi.web.settings import WebSettings
+
+WAIT_S = 20
+
+
+class Api:
+    """A client of the application in this process, for tests that are not asynchronous."""
+
+    def __init__(self, runner: asyncio.Runner, application: Application) -> None:
+        self.runner = runner
+        self.application = application
+        self._client = httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://plane")
+
+    def __call__(
+        self, token: str | None, method: str, path: str, body: Any = None, **options: Any
+    ) -> httpx.Response:
+        """One request as the owner of `token`; `body` is sent as JSON."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        headers |= options.pop("headers", {})
+        if body is not None:
+            options["json"] = body
+        return self.runner.run(self._client.request(method, path, headers=headers, **options))
+
+    def close(self) -> None:
+        self.runner.run(self._client.aclose())
+
+
+@dataclass
+class Tenant:
+    """An organization with a token for each kind of actor, and one project."""
+
+    id: str
+    name: str
+    project: str
+    tokens: dict[str, str] = field(default_factory=dict)
+    principals: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def admin(self) -> str:
+        return self.tokens["admin"]
+
+
+@dataclass
+class World:
+    """The region, its operator and two tenants that must not know of each other."""
+
+    api: Api
+    plane: Plane
+    engine: FakeEngine
+    operator: str
+    acme: Tenant
+    rival: Tenant
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def name(self, stem: str = "n") -> str:
+        """A name that nothing has yet."""
+        return f"{stem}-{next(self._numbers)}"
+
+    def wait(self, what: Callable[[], Any]) -> Any:
+        """The first true value of `what`, which the loops will bring about."""
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            found = what()
+            if found:
+                return found
+            self.api.runner.run(asyncio.sleep(0.02))
+        raise AssertionError("the loops did not get there")
+
+    def job(self, tenant: Tenant | None = None, **spec: Any) -> str:
+        """A job of the tenant's project."""
+        tenant = tenant or self.acme
+        body = {"command": ["/bin/true"], **spec}
+        answer = self.api(tenant.admin, "POST", f"/v1/projects/{tenant.project}/jobs", body)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+
+ROLES = {
+    "member": ("user", "member", False),
+    "viewer": ("user", "viewer", False),
+    "auditor": ("user", "auditor", False),
+    "service": ("service_account", "service_account", False),
+    "project-viewer": ("user", "viewer", True),
+}
+
+
+def tenant_create(api: Api, operator: str, name: str) -> Tenant:
+    """An organization with every role, and the admin's narrowed and read-only tokens."""
+    made = api(operator, "POST", "/v1/organizations", {"name": name}).json()
+    organization, admin = made["organization"]["id"], made["admin_token"]
+    base = f"/v1/organizations/{organization}"
+    project = api(admin, "POST", f"{base}/projects", {"name": "first"}).json()["id"]
+    tenant = Tenant(organization, name, project, {"admin": admin}, {"admin": made["admin"]["id"]})
+    for role_name, (kind, role, in_project) in ROLES.items():
+        principal = api(admin, "POST", f"{base}/principals", {"name": role_name, "kind": kind}).json()["id"]
+        binding = {"principal": principal, "role": role} | ({"project": project} if in_project else {})
+        assert api(admin, "POST", f"{base}/role-bindings", binding).status_code == 201
+        made = api(admin, "POST", "/v1/tokens", {"principal": principal})
+        assert made.status_code == 201, made.text
+        tenant.principals[role_name] = principal
+        tenant.tokens[role_name] = made.json()["secret"]
+    other = api(admin, "POST", f"{base}/projects", {"name": "second"}).json()["id"]
+    for token_name, limits in (("narrowed", {"project": other}), ("read-only", {"scopes": ["read"]})):
+        tenant.tokens[token_name] = api(admin, "POST", "/v1/tokens", limits).json()["secret"]
+    return tenant
+
+
+@pytest.fixture(scope="session")
+def plane_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("region")
+
+
+@pytest.fixture(scope="session")
+def world(plane_dir: Path) -> Iterator[World]:
+    engine = FakeEngine(lambda: time.time_ns() // 1_000)
+    engine.name = "sandbox"
+    patch = pytest.MonkeyPatch()
+    patch.setattr(main, "_engines_build", lambda *_: {"sandbox": engine})
+    plane, loops = main.plane_build(Settings(plane_dir, log_interval_s=0.1))
+    patch.undo()
+    operator = (plane_dir / "admin.token").read_text().strip()
+    with asyncio.Runner() as runner:
+        application = application_create(plane, WebSettings(heartbeat_s=0.05, watchers_max=2))
+        api = Api(runner, application)
+        acme, rival = (tenant_create(api, operator, name) for name in ("acme", "rival"))
+        loops.start()
+        yield World(api, plane, engine, operator, acme, rival)
+        application.stop()
+        loops.stop()
+        api.close()
+    plane.store.close()
+
+
+@pytest.fixture(scope="session")
+def api(world: World) -> Api:
+    return world.api
