@@ -5,6 +5,7 @@ Rooms are imported where they are needed, so that `kumoi --help` costs no more t
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,8 +190,12 @@ def plane_build(settings: "Settings") -> "tuple[Plane, Runner]":
 
     keys = _directories_ensure(settings.data_dir)
     store = Store(settings.database_url)
-    founded = _region_ensure(store, settings)
-    signer = Signer(settings.origin, key_file_ensure(keys / "log.key"))
+    with _first_start(settings.data_dir):
+        founded = _region_ensure(store, settings)
+        log_key, secrets_key, cursors_key = (
+            key_file_ensure(keys / f"{name}.key") for name in ("log", "secrets", "cursors")
+        )
+    signer = Signer(settings.origin, log_key)
     region = Region(
         name=founded.name,
         cell=founded.cell,
@@ -199,12 +204,12 @@ def plane_build(settings: "Settings") -> "tuple[Plane, Runner]":
         log_origin=settings.origin,
         log_vkey=vkey_format(signer.key),
     )
-    vault = Vault(key_file_ensure(keys / "secrets.key"))
+    vault = Vault(secrets_key)
     engines = _engines_build(settings, founded.incarnation)
     plane = Plane(
         store=store,
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
-        cursors=Cursors(key_file_ensure(keys / "cursors.key")),
+        cursors=Cursors(cursors_key),
         vault=vault,
         files=FileStore(settings.data_dir / "objects"),
         region=region,
@@ -244,6 +249,17 @@ def _directories_ensure(data_dir: Path) -> Path:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.chmod(0o700)
     return data_dir / "keys"
+
+
+@contextlib.contextmanager
+def _first_start(data_dir: Path) -> Iterator[None]:
+    """Planes that share a data directory found the region and make its keys one after the other."""
+    descriptor = os.open(data_dir / "run" / "first-start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _region_ensure(store: "Store", settings: "Settings") -> "FoundedRegion":
