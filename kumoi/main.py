@@ -63,11 +63,13 @@ def up(data_dir: Path | None, **flags: object) -> None:
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
     _logging_start()
+    import uvloop
+
     from kumoi.model.errors import KumoiError
     from kumoi.store.errors import StoreError
 
     try:
-        asyncio.run(_serve(settings))
+        uvloop.run(_serve(settings))
     except (KumoiError, StoreError, OSError, ValueError) as error:
         click.echo(f"kumoi up: {error}", err=True)
         sys.exit(1)
