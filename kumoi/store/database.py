@@ -41,7 +41,11 @@ class Store:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._lock = _lock_take(self.url, lock_dir) if self.is_sqlite else None
         self._write_engine = _engine_create(self.url, pool_size=1)
-        migrate(self._write_engine)
+        try:
+            migrate(self._write_engine)
+        except BaseException:
+            self._let_go()
+            raise
         self._read_engine = _engine_create(self.url, pool_size=READERS + 8, read_only=True)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._writer = Writer(self._write_engine)
@@ -95,6 +99,9 @@ class Store:
         self._writer.close()
         self._readers.shutdown()
         self._read_engine.dispose()
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._write_engine.dispose()
         if self._lock is not None:
             os.close(self._lock)

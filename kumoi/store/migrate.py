@@ -14,6 +14,10 @@ HEAD = "0001"
 WAIT_S = 600
 """How long a migration may take, and a plane waits for the migration that another one runs."""
 _SCRIPTS = Path(__file__).parent / "migrations"
+_VERSION_TABLE = (
+    "CREATE TABLE alembic_version "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
 _ADVISORY_LOCK = 0x6B756D6F69
 
 
@@ -49,7 +53,7 @@ def _current(connection: Connection) -> str | None:
 def _create(connection: Connection) -> None:
     """The schema in one step; a test holds it equal to the migrations run one after the other."""
     metadata.create_all(connection)
-    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text(_VERSION_TABLE))
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": HEAD})
 
 

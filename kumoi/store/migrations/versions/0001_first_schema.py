@@ -1,0 +1,592 @@
+"""first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("etag", sa.String(length=40), nullable=True),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_idempotency_keys")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(op.f("ix_idempotency_keys_created_us"), "idempotency_keys", ["created_us"], unique=False)
+    op.create_table(
+        "leases",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("holder", sa.String(length=80), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_leases")),
+    )
+    op.create_table(
+        "log_bundles",
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_log_bundles")),
+    )
+    op.create_table(
+        "log_heads",
+        sa.Column("origin", sa.String(length=200), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("checkpoint", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("origin", name=op.f("pk_log_heads")),
+    )
+    op.create_table(
+        "log_tiles",
+        sa.Column("level", sa.Integer(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("level", "number", name=op.f("pk_log_tiles")),
+    )
+    op.create_table(
+        "organizations",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("display_name", sa.String(length=200), nullable=False),
+        sa.Column("is_platform", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('active', 'suspended')", name=op.f("ck_organizations_state")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organizations")),
+        sa.UniqueConstraint("name", name=op.f("uq_organizations_name")),
+    )
+    op.create_table(
+        "plans",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("decided_us", sa.BigInteger(), nullable=False),
+        sa.Column("policy", sa.String(length=63), nullable=False),
+        sa.Column("seed", sa.BigInteger(), nullable=False),
+        sa.Column("snapshot_digest", sa.String(length=64), nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
+    )
+    op.create_index(op.f("ix_plans_decided_us"), "plans", ["decided_us"], unique=False)
+    op.create_table(
+        "region",
+        sa.Column("one", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("cell", sa.Integer(), nullable=False),
+        sa.Column("incarnation", sa.String(length=40), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("one = 1", name=op.f("ck_region_single")),
+        sa.PrimaryKeyConstraint("one", name=op.f("pk_region")),
+    )
+    op.create_table(
+        "sites",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("country", sa.String(length=2), nullable=False),
+        sa.Column("functions", sa.String(length=100), nullable=False),
+        sa.Column("address", sa.String(length=400), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
+        sa.UniqueConstraint("name", name=op.f("uq_sites_name")),
+    )
+    op.create_table(
+        "tombstones",
+        sa.Column("ref", sa.String(length=40), nullable=False),
+        sa.Column("engine", sa.String(length=63), nullable=False),
+        sa.Column("incarnation", sa.String(length=40), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=False),
+        sa.Column("purged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.PrimaryKeyConstraint("ref", name=op.f("pk_tombstones")),
+    )
+    op.create_index(op.f("ix_tombstones_ended_us"), "tombstones", ["ended_us"], unique=False)
+    op.create_table(
+        "events",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=True),
+        sa.Column("canonical", sa.Text(), nullable=False),
+        sa.Column("salt", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("log_index", sa.BigInteger(), nullable=True),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_events_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_events")),
+    )
+    op.create_index(op.f("ix_events_organization_id_id"), "events", ["organization_id", "id"], unique=False)
+    op.create_index(
+        "ix_events_organization_log",
+        "events",
+        ["organization_id", "log_index"],
+        unique=False,
+        sqlite_where=sa.text("log_index IS NOT NULL"),
+        postgresql_where=sa.text("log_index IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_events_unlogged",
+        "events",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("log_index IS NULL"),
+        postgresql_where=sa.text("log_index IS NULL"),
+    )
+    op.create_index(
+        "uq_events_log_index",
+        "events",
+        ["log_index"],
+        unique=True,
+        sqlite_where=sa.text("log_index IS NOT NULL"),
+        postgresql_where=sa.text("log_index IS NOT NULL"),
+    )
+    op.create_table(
+        "pools",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("site_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("engine", sa.String(length=63), nullable=False),
+        sa.Column("isolation", sa.String(length=16), nullable=False),
+        sa.Column("network_allowed", sa.Boolean(), nullable=False),
+        sa.Column("shared_by_organizations", sa.Boolean(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="open", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "isolation IN ('process', 'container', 'vm', 'host')", name=op.f("ck_pools_isolation")
+        ),
+        sa.CheckConstraint("state IN ('open', 'paused')", name=op.f("ck_pools_state")),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_pools_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_pools")),
+        sa.UniqueConstraint("name", name=op.f("uq_pools_name")),
+    )
+    op.create_table(
+        "principals",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("kind IN ('user', 'service_account')", name=op.f("ck_principals_kind")),
+        sa.CheckConstraint("state IN ('active', 'disabled')", name=op.f("ck_principals_state")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_principals_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_principals")),
+        sa.UniqueConstraint("organization_id", "name", name=op.f("uq_principals_organization_id_name")),
+    )
+    op.create_table(
+        "projects",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('active', 'archived')", name=op.f("ck_projects_state")),
+        sa.CheckConstraint("number >= 1", name=op.f("ck_projects_number")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_projects_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_projects")),
+        sa.UniqueConstraint("number", name=op.f("uq_projects_number")),
+        sa.UniqueConstraint("organization_id", "name", name=op.f("uq_projects_organization_id_name")),
+    )
+    op.create_table(
+        "refusals",
+        sa.Column("actor_id", sa.String(length=40), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("minute_us", sa.BigInteger(), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("refused", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_refusals_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("actor_id", "action", "minute_us", name=op.f("pk_refusals")),
+    )
+    op.create_table(
+        "hosts",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="schedulable", nullable=False),
+        sa.Column("health", sa.String(length=8), nullable=False),
+        sa.Column("detail", sa.String(length=400), nullable=False),
+        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("failure_domain", sa.String(length=63), nullable=False),
+        sa.Column("fabric_island", sa.String(length=63), server_default="", nullable=False),
+        sa.Column("dedicated_to", sa.String(length=40), nullable=True),
+        sa.Column("boot_id", sa.String(length=64), nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=True),
+        sa.Column("generation", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("health IN ('up', 'lost')", name=op.f("ck_hosts_health")),
+        sa.CheckConstraint(
+            "state IN ('schedulable', 'draining', 'maintenance', 'quarantined')", name=op.f("ck_hosts_state")
+        ),
+        sa.CheckConstraint("cpu_milli >= 0 AND memory_bytes >= 0", name=op.f("ck_hosts_capacity")),
+        sa.ForeignKeyConstraint(["dedicated_to"], ["organizations.id"], name=op.f("fk_hosts_dedicated_to")),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_hosts_pool_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
+        sa.UniqueConstraint("name", name=op.f("uq_hosts_name")),
+    )
+    op.create_table(
+        "jobs",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
+        sa.Column("reason", sa.String(length=200), nullable=True),
+        sa.Column("array_size", sa.Integer(), nullable=False),
+        sa.Column("gang", sa.Boolean(), nullable=False),
+        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("devices", sa.Text(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("work_class", sa.String(length=16), nullable=False),
+        sa.Column("on_host_lost", sa.String(length=16), nullable=False),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.String(length=40), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(ended_us IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
+            name=op.f("ck_jobs_ended"),
+        ),
+        sa.CheckConstraint("on_host_lost IN ('wait', 'replace')", name=op.f("ck_jobs_on_host_lost")),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'pending', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')",
+            name=op.f("ck_jobs_state"),
+        ),
+        sa.CheckConstraint(
+            "work_class IN ('guaranteed', 'standard', 'preemptible')", name=op.f("ck_jobs_work_class")
+        ),
+        sa.CheckConstraint("array_size BETWEEN 1 AND 10000", name=op.f("ck_jobs_array_size")),
+        sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_jobs_created_by")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_jobs_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_jobs_pool_id")),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_jobs_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+    )
+    op.create_index(
+        "ix_jobs_ended",
+        "jobs",
+        ["ended_us"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NOT NULL"),
+        postgresql_where=sa.text("ended_us IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_pending",
+        "jobs",
+        ["pool_id", sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(op.f("ix_jobs_project_id_id"), "jobs", ["project_id", "id"], unique=False)
+    op.create_index(
+        "ix_jobs_waiting",
+        "jobs",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_table(
+        "role_bindings",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("principal_id", sa.String(length=40), nullable=False),
+        sa.Column("role", sa.String(length=24), nullable=False),
+        sa.Column("scope_kind", sa.String(length=16), nullable=False),
+        sa.Column("scope_id", sa.String(length=40), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "role <> 'platform_operator' OR scope_kind = 'platform'",
+            name=op.f("ck_role_bindings_operator_scope"),
+        ),
+        sa.CheckConstraint(
+            "role IN ('platform_operator', 'organization_admin', 'member', 'viewer', 'auditor', 'service_account')",
+            name=op.f("ck_role_bindings_role"),
+        ),
+        sa.CheckConstraint(
+            "scope_kind IN ('platform', 'organization', 'project')", name=op.f("ck_role_bindings_scope_kind")
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_role_bindings_organization_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["principal_id"], ["principals.id"], name=op.f("fk_role_bindings_principal_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_role_bindings")),
+        sa.UniqueConstraint(
+            "principal_id",
+            "role",
+            "scope_kind",
+            "scope_id",
+            name=op.f("uq_role_bindings_principal_id_role_scope_kind_scope_id"),
+        ),
+    )
+    op.create_index(
+        op.f("ix_role_bindings_organization_id_id"), "role_bindings", ["organization_id", "id"], unique=False
+    )
+    op.create_table(
+        "secrets",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.Integer(), nullable=False),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_secrets_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_secrets_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_secrets")),
+        sa.UniqueConstraint("project_id", "name", name=op.f("uq_secrets_project_id_name")),
+    )
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("principal_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=True),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("scopes", sa.String(length=100), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('active', 'revoked')", name=op.f("ck_tokens_state")),
+        sa.CheckConstraint("expires_us > created_us", name=op.f("ck_tokens_expires")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_tokens_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["principal_id"], ["principals.id"], name=op.f("fk_tokens_principal_id")),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_tokens_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+        sa.UniqueConstraint("hash", name=op.f("uq_tokens_hash")),
+    )
+    op.create_index(op.f("ix_tokens_principal_id_id"), "tokens", ["principal_id", "id"], unique=False)
+    op.create_table(
+        "usage_intervals",
+        sa.Column("attempt_id", sa.String(length=40), nullable=False),
+        sa.Column("start_us", sa.BigInteger(), nullable=False),
+        sa.Column("end_us", sa.BigInteger(), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("devices", sa.BigInteger(), nullable=False),
+        sa.Column("cpu_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("end_us > start_us", name=op.f("ck_usage_intervals_length")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_usage_intervals_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_usage_intervals_project_id")),
+        sa.PrimaryKeyConstraint("attempt_id", "start_us", name=op.f("pk_usage_intervals")),
+    )
+    op.create_index(
+        op.f("ix_usage_intervals_organization_id_end_us"),
+        "usage_intervals",
+        ["organization_id", "end_us"],
+        unique=False,
+    )
+    op.create_index(
+        op.f("ix_usage_intervals_project_id_end_us"),
+        "usage_intervals",
+        ["project_id", "end_us"],
+        unique=False,
+    )
+    op.create_table(
+        "devices",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("host_id", sa.String(length=40), nullable=False),
+        sa.Column("kind", sa.String(length=63), nullable=False),
+        sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("path", sa.String(length=200), nullable=False),
+        sa.ForeignKeyConstraint(["host_id"], ["hosts.id"], name=op.f("fk_devices_host_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
+        sa.UniqueConstraint("host_id", "kind", "ordinal", name=op.f("uq_devices_host_id_kind_ordinal")),
+    )
+    op.create_table(
+        "job_dependencies",
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("depends_on_id", sa.String(length=40), nullable=False),
+        sa.Column("condition", sa.String(length=16), nullable=False),
+        sa.CheckConstraint("condition IN ('succeeded', 'ended')", name=op.f("ck_job_dependencies_condition")),
+        sa.CheckConstraint("job_id <> depends_on_id", name=op.f("ck_job_dependencies_self")),
+        sa.ForeignKeyConstraint(
+            ["depends_on_id"], ["jobs.id"], name=op.f("fk_job_dependencies_depends_on_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_job_dependencies_job_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "depends_on_id", name=op.f("pk_job_dependencies")),
+    )
+    op.create_index(
+        op.f("ix_job_dependencies_depends_on_id"), "job_dependencies", ["depends_on_id"], unique=False
+    )
+    op.create_table(
+        "tasks",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="queued", nullable=False),
+        sa.Column("reason", sa.String(length=200), nullable=True),
+        sa.Column("not_before_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "state IN ('queued', 'active', 'succeeded', 'failed', 'cancelled')", name=op.f("ck_tasks_state")
+        ),
+        sa.CheckConstraint("ordinal >= 0", name=op.f("ck_tasks_ordinal")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_tasks_job_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
+        sa.UniqueConstraint("job_id", "ordinal", name=op.f("uq_tasks_job_id_ordinal")),
+    )
+    op.create_index(op.f("ix_tasks_job_id_state"), "tasks", ["job_id", "state"], unique=False)
+    op.create_index(
+        "ix_tasks_queue",
+        "tasks",
+        ["pool_id", sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("task_id", sa.String(length=40), nullable=False),
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("host_id", sa.String(length=40), nullable=False),
+        sa.Column("plan_id", sa.String(length=40), nullable=False),
+        sa.Column("candidates", sa.Integer(), nullable=False),
+        sa.Column("engine", sa.String(length=63), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="placed", nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("placed_us", sa.BigInteger(), nullable=False),
+        sa.Column("start_before_us", sa.BigInteger(), nullable=False),
+        sa.Column("lease_us", sa.BigInteger(), nullable=True),
+        sa.Column("started_us", sa.BigInteger(), nullable=True),
+        sa.Column("metered_us", sa.BigInteger(), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", sa.String(length=16), nullable=True),
+        sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("signal", sa.Integer(), nullable=True),
+        sa.Column("cpu_us", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("memory_peak_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("detail", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("log_purged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("(state = 'ended') = (ended_us IS NOT NULL)", name=op.f("ck_attempts_ended")),
+        sa.CheckConstraint(
+            "(state = 'ended') = (outcome IS NOT NULL)", name=op.f("ck_attempts_ended_outcome")
+        ),
+        sa.CheckConstraint(
+            "outcome IS NULL OR outcome IN ('exited', 'signalled', 'timeout', 'memory', 'cancelled', 'lease_lost', 'host_lost', 'start_failed')",
+            name=op.f("ck_attempts_outcome"),
+        ),
+        sa.CheckConstraint("state <> 'running' OR started_us IS NOT NULL", name=op.f("ck_attempts_running")),
+        sa.CheckConstraint(
+            "state IN ('placed', 'running', 'stopping', 'ended')", name=op.f("ck_attempts_state")
+        ),
+        sa.CheckConstraint("cpu_milli > 0 AND memory_bytes > 0", name=op.f("ck_attempts_size")),
+        sa.CheckConstraint(
+            "ended_us IS NULL OR started_us IS NULL OR ended_us >= started_us", name=op.f("ck_attempts_times")
+        ),
+        sa.ForeignKeyConstraint(["host_id"], ["hosts.id"], name=op.f("fk_attempts_host_id")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_attempts_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_attempts_project_id")),
+        sa.ForeignKeyConstraint(
+            ["task_id"], ["tasks.id"], name=op.f("fk_attempts_task_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
+        sa.UniqueConstraint("task_id", "number", name=op.f("uq_attempts_task_id_number")),
+    )
+    op.create_index(op.f("ix_attempts_job_id"), "attempts", ["job_id"], unique=False)
+    op.create_index(
+        "ix_attempts_live",
+        "attempts",
+        ["host_id", "state"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.create_index(
+        "ix_attempts_log",
+        "attempts",
+        ["ended_us"],
+        unique=False,
+        sqlite_where=sa.text("NOT log_purged AND ended_us IS NOT NULL"),
+        postgresql_where=sa.text("NOT log_purged AND ended_us IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_attempts_live_task",
+        "attempts",
+        ["task_id"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.create_table(
+        "attempt_devices",
+        sa.Column("attempt_id", sa.String(length=40), nullable=False),
+        sa.Column("device_id", sa.String(length=40), nullable=False),
+        sa.Column("released", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["attempt_id"], ["attempts.id"], name=op.f("fk_attempt_devices_attempt_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["device_id"], ["devices.id"], name=op.f("fk_attempt_devices_device_id")),
+        sa.PrimaryKeyConstraint("attempt_id", "device_id", name=op.f("pk_attempt_devices")),
+    )
+    op.create_index(
+        "uq_attempt_devices_held",
+        "attempt_devices",
+        ["device_id"],
+        unique=True,
+        sqlite_where=sa.text("NOT released"),
+        postgresql_where=sa.text("NOT released"),
+    )
+
+
+def downgrade() -> None:
+    raise NotImplementedError("schemas grow and are never shrunk: restore a copy of the database instead")

@@ -1,0 +1,74 @@
+"""What the tests of several rooms stand on: a PostgreSQL server, and a region's rows in a store."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from postgres_server import PostgresServer, postgres_lacking
+
+from kumoi.store.database import Store
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL 15 server; skips where it is not installed."""
+    lacking = postgres_lacking()
+    if lacking is not None:
+        pytest.skip(lacking)
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """A database with the schema, which others are copied from."""
+    name = postgres.database_create()
+    Store(postgres.url(name)).close()
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
+    """A fresh PostgreSQL database with the schema."""
+    name = postgres.database_create(template=postgres_template)
+    yield postgres.url(name)
+    postgres.database_drop(name)
+
+
+@pytest.fixture
+def postgres_url_empty(postgres: PostgresServer) -> Iterator[str]:
+    """A fresh PostgreSQL database without anything in it."""
+    name = postgres.database_create()
+    yield postgres.url(name)
+    postgres.database_drop(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Where a SQLite database will be."""
+    return f"sqlite:///{tmp_path / 'kumoi.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database, once of each kind."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url_empty(request: pytest.FixtureRequest) -> str:
+    """A database that nothing was written to yet, once of each kind."""
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url_empty"))
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """An open store on each kind of database."""
+    opened = Store(database_url)
+    yield opened
+    opened.close()
