@@ -83,8 +83,11 @@ def test_the_migrations_lead_to_the_schema(database_url_empty: str) -> None:
     upgraded(database_url_empty)
     engine = connect(database_url_empty)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection)
-        assert compare_metadata(context, metadata) == []
+        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        if connection.dialect.name == "sqlite":
+            # Alembic cannot read the expressions of SQLite's indexes; the catalogues below show them.
+            differences = [one for one in differences if one[1].name not in EXPRESSION_INDEXES]
+        assert differences == []
         assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == HEAD
     engine.dispose()
 
