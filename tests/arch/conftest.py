@@ -7,6 +7,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "kumoi"
+# What a migration did is a record: it is never made shorter afterwards.
+RECORDS = PACKAGE / "store" / "migrations" / "versions"
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +23,7 @@ def modules() -> dict[str, ast.Module]:
     return {
         path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text("utf-8"))
         for path in sorted(PACKAGE.rglob("*.py"))
+        if RECORDS not in path.parents
     }
 
 
