@@ -1,7 +1,6 @@
 """Secrets of a project: written here, read by its tasks only."""
 
 import base64
-import binascii
 import re
 
 from kumoi.app.answers import answer, etag_matches
@@ -119,7 +118,7 @@ def _value(body: SecretWrite) -> bytes:
     """The bytes of the value. Raises Invalid; the error never quotes the value."""
     try:
         value = base64.b64decode(body.value, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise Invalid("value_not_base64", "the value is not base64 (RFC 4648)", at="/value") from None
     if len(value) > SECRET_BYTES_MAX:
         raise Invalid(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from kumoi.model.ids import Id, Name
+from kumoi.model.ids import END, Id, Name
 
 PLATFORM = "platform"
 TOKEN_EXPIRES_S_DEFAULT = 90 * 86_400
@@ -235,7 +235,7 @@ class ProjectCreate(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name
     data_class: Name = "general"
-    jurisdiction: Annotated[str, Meta(pattern="^[A-Z]{2}$")] = "JP"
+    jurisdiction: Annotated[str, Meta(pattern=rf"^[A-Z]{{2}}{END}")] = "JP"
 
 
 class Project(Struct, frozen=True):

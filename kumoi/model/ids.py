@@ -36,13 +36,15 @@ class IdKind(StrEnum):
 _BODY = "[0-9a-v]{26}"
 _ID = re.compile(rf"(?P<kind>[a-z]+)_(?P<body>{_BODY})")
 _REFERENCE = re.compile("[a-z0-9_-]{1,63}")
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+# msgspec searches with `re`, whose `$` also matches before a last line break; JSON Schema's does not.
+END = r"$(?!\n)"
+NAME_PATTERN = rf"^[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?{END}"
 
 Name = Annotated[
     str, msgspec.Meta(pattern=NAME_PATTERN, description="lower-case letters, digits, hyphens; 1..63")
 ]
 Id = Annotated[
-    str, msgspec.Meta(pattern=rf"^[a-z]+_{_BODY}$", description="identifier with its kind's prefix")
+    str, msgspec.Meta(pattern=rf"^[a-z]+_{_BODY}{END}", description="identifier with its kind's prefix")
 ]
 
 

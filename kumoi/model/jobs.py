@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct, field
 
-from kumoi.model.ids import Id, Name
+from kumoi.model.ids import END, Id, Name
 
 ARRAY_SIZE_MAX = 10_000
 BATCH_MAX = 1_000
@@ -20,7 +20,7 @@ WALL_TIME_S_MAX = 31 * 86_400
 
 _NO_NUL = r"^[^\x00]*$"
 Argument = Annotated[str, Meta(max_length=32_768, pattern=_NO_NUL)]
-EnvironmentName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+EnvironmentName = Annotated[str, Meta(pattern=rf"^[A-Za-z_][A-Za-z0-9_]{{0,127}}{END}")]
 ExitCode = Annotated[int, Meta(ge=0, le=255)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from kumoi.model.ids import Id, Name
+from kumoi.model.ids import END, Id, Name
 
 PROJECT_UID_BASE = 200_000
 """A project's tasks and files belong to the operating-system user `PROJECT_UID_BASE` + its number."""
@@ -39,7 +39,7 @@ class SiteCreate(Struct, frozen=True, forbid_unknown_fields=True):
     """A new site. `country` is ISO 3166-1 alpha-2."""
 
     name: Name
-    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
+    country: Annotated[str, Meta(pattern=rf"^[A-Z]{{2}}{END}")]
     functions: Annotated[tuple[SiteFunction, ...], Meta(min_length=1, max_length=3)] = (SiteFunction.COMPUTE,)
     address: Annotated[str, Meta(max_length=400)] = ""
 

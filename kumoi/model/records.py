@@ -4,11 +4,12 @@ from typing import Annotated, Any, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
-from kumoi.model.ids import Id, Name
+from kumoi.model.ids import END, Id, Name
 
 T = TypeVar("T")
 
 SECRET_BYTES_MAX = 64 << 10
+_SECRET_TEXT_MAX = SECRET_BYTES_MAX * 4 // 3 + 4
 FILE_BYTES_MAX = 1 << 30
 PAGE_MAX = 1_000
 
@@ -48,7 +49,9 @@ class Receipt(Struct, frozen=True):
 class SecretWrite(Struct, frozen=True, forbid_unknown_fields=True):
     """A secret's value, base64. It is written once and cannot be read back through the API."""
 
-    value: Annotated[str, Meta(max_length=SECRET_BYTES_MAX * 4 // 3 + 4, pattern="^[A-Za-z0-9+/]*={0,2}$")]
+    value: Annotated[
+        str, Meta(max_length=SECRET_BYTES_MAX * 4 // 3 + 4, pattern=rf"^[A-Za-z0-9+/]*={{0,2}}{END}")
+    ]
 
 
 class Secret(Struct, frozen=True):

@@ -1,0 +1,254 @@
+"""Sites, pools and hosts: everybody sees pools and sites, operators run them."""
+
+from typing import Any
+
+import pytest
+from plane_fixture import Tenant, World, key_of
+
+from kumoi.app.events import platform_event_list
+from kumoi.app.hosts import host_drain, host_list, host_read, host_resume
+from kumoi.app.pools import pool_create, pool_list, pool_pause, pool_resume
+from kumoi.app.sites import site_create, site_list
+from kumoi.model.access import Role
+from kumoi.model.errors import Conflict, Forbidden, Invalid, NotFound
+from kumoi.model.ids import IdKind
+from kumoi.model.places import PoolCreate, SiteCreate, SiteFunction
+from kumoi.store import schema
+from kumoi.store.ids import id_new
+from kumoi.store.writer import Change
+
+GIB = 1 << 30
+
+
+def host_add(world: World, name: str, *, state: str = "schedulable", pool: str | None = None) -> str:
+    """A host with one device, as the hosts loop registers them."""
+    host_id = id_new(IdKind.HOST)
+    row = {
+        "id": host_id,
+        "pool_id": pool or world.run(pool_list(world.plane, world.operator, 1, None)).items[0].id,
+        "name": name,
+        "state": state,
+        "health": "up",
+        "detail": "",
+        "cpu_milli": 8_000,
+        "memory_bytes": 16 * GIB,
+        "failure_domain": name,
+        "boot_id": "boot",
+        "seen_us": world.clock_us,
+    }
+    device = {
+        "id": id_new(IdKind.DEVICE),
+        "host_id": host_id,
+        "kind": "gpu",
+        "model": "H100",
+        "ordinal": 0,
+        "path": "/dev/gpu0",
+    }
+    world.run(world.plane.store.commit(Change([(schema.hosts, [row]), (schema.devices, [device])])))
+    return host_id
+
+
+def attempts_add(world: World, tenant: Tenant, host_id: str, *states: str) -> None:
+    """A job with one task for each of `states`, each with an attempt in that state on the host."""
+    project = tenant.project(f"work-{host_id[-4:]}")
+    job_id = id_new(IdKind.JOB)
+    now_us = world.clock_us
+    (host,) = world.plane.store.read_wait(
+        lambda connection: connection.execute(schema.hosts.select().where(schema.hosts.c.id == host_id)).all()
+    )
+    job: dict[str, Any] = {
+        "id": job_id,
+        "organization_id": tenant.id,
+        "project_id": project,
+        "pool_id": host.pool_id,
+        "name": "job",
+        "spec": "{}",
+        "state": "running",
+        "array_size": len(states),
+        "gang": False,
+        "cpu_milli": 1_500,
+        "memory_bytes": GIB,
+        "devices": "[]",
+        "priority": 0,
+        "work_class": "standard",
+        "on_host_lost": "wait",
+        "created_us": now_us,
+        "created_by": tenant.admin.id,
+    }
+    tasks, attempts = [], []
+    for ordinal, state in enumerate(states):
+        task_id = id_new(IdKind.TASK)
+        tasks.append(
+            {
+                "id": task_id,
+                "job_id": job_id,
+                "ordinal": ordinal,
+                "pool_id": host.pool_id,
+                "priority": 0,
+                "state": "active",
+                "not_before_us": 0,
+            }
+        )
+        attempts.append(
+            {
+                "id": id_new(IdKind.ATTEMPT),
+                "task_id": task_id,
+                "job_id": job_id,
+                "organization_id": tenant.id,
+                "project_id": project,
+                "host_id": host_id,
+                "plan_id": "plan",
+                "engine": "fake",
+                "number": 1,
+                "candidates": 1,
+                "state": state,
+                "epoch": 1,
+                "cpu_milli": 1_500,
+                "memory_bytes": GIB,
+                "placed_us": now_us,
+                "start_before_us": now_us,
+                "started_us": None if state == "placed" else now_us,
+                "ended_us": now_us if state == "ended" else None,
+                "outcome": "exited" if state == "ended" else None,
+            }
+        )
+    inserts = [(schema.jobs, [job]), (schema.tasks, tasks), (schema.attempts, attempts)]
+    world.run(world.plane.store.commit(Change(inserts)))
+
+
+def test_sites_are_added_by_operators_and_seen_by_all(world: World, acme: Tenant) -> None:
+    body = SiteCreate(name="osaka-1", country="JP", functions=(SiteFunction.COMPUTE, SiteFunction.OPERATION))
+    made = world.write(site_create(world.plane, world.operator, body, key_of(world.operator, "s")))
+    page = world.run(site_list(world.plane, acme.admin, 10, None))
+    assert [site.name for site in page.items] == ["site-1", "osaka-1"]
+    assert page.items[1].id == made["id"]
+    assert page.items[1].functions == body.functions
+    with pytest.raises(Conflict):
+        world.run(site_create(world.plane, world.operator, body, None))
+    twice = SiteCreate(name="x", country="JP", functions=(SiteFunction.COMPUTE, SiteFunction.COMPUTE))
+    with pytest.raises(Invalid):
+        world.run(site_create(world.plane, world.operator, twice, None))
+    with pytest.raises(Forbidden):
+        world.run(site_create(world.plane, acme.admin, SiteCreate(name="y", country="JP"), None))
+
+
+def test_a_pool_needs_a_site_and_an_engine(world: World, acme: Tenant) -> None:
+    site = world.run(site_list(world.plane, world.operator, 1, None)).items[0].id
+    good = PoolCreate(name="gpu", site=site, engine="fake")
+    made = world.write(pool_create(world.plane, world.operator, good, None))
+    assert (made["state"], made["engine"], made["site"]) == ("open", "fake", site)
+    for body, code in (
+        (PoolCreate(name="a", site=site, engine="slurm"), "engine_unknown"),
+        (PoolCreate(name="a", site="site_" + "0" * 26, engine="fake"), "site_unknown"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            world.run(pool_create(world.plane, world.operator, body, None))
+        assert refused.value.code == code
+    with pytest.raises(Forbidden):
+        world.run(pool_create(world.plane, acme.admin, good, None))
+    page = world.run(pool_list(world.plane, acme.admin, 10, None))
+    assert [pool.name for pool in page.items] == ["default", "gpu"]
+
+
+def test_pools_are_paused_and_resumed_by_name_or_id(world: World, acme: Tenant) -> None:
+    key = key_of(world.operator, "pause")
+    paused = world.write(pool_pause(world.plane, world.operator, "default", key))
+    assert (paused["state"], paused["version"]) == ("paused", 2)
+    assert world.run(pool_pause(world.plane, world.operator, "default", key)).replayed
+    with pytest.raises(Conflict) as refused:
+        world.run(pool_pause(world.plane, world.operator, "default", None))
+    assert refused.value.code == "pool_state"
+    assert world.write(pool_resume(world.plane, world.operator, paused["id"], None))["state"] == "open"
+    with pytest.raises(NotFound):
+        world.run(pool_pause(world.plane, world.operator, "absent", None))
+    with pytest.raises(Forbidden):
+        world.run(pool_pause(world.plane, acme.admin, "default", None))
+    events = world.run(platform_event_list(world.plane, world.operator, 2, None)).items
+    assert [event.action for event in events] == ["pool_resume", "pool_pause"]
+
+
+def test_a_host_shows_what_its_live_attempts_hold(world: World, acme: Tenant) -> None:
+    busy, idle = host_add(world, "busy"), host_add(world, "idle")
+    attempts_add(world, acme, busy, "placed", "running", "stopping", "ended")
+    page = world.run(host_list(world.plane, world.operator, None, 10, None))
+    assert [host.id for host in page.items] == [busy, idle]
+    host = world.run(host_read(world.plane, world.operator, "busy"))
+    assert host == page.items[0]
+    assert (host.attempts, host.cpu_milli_used, host.memory_bytes_used) == (3, 4_500, 3 * GIB)
+    assert (host.cpu_milli, host.memory_bytes) == (8_000, 16 * GIB)
+    assert [(device.kind, device.attempt) for device in host.devices] == [("gpu", None)]
+    assert world.run(host_read(world.plane, world.operator, idle)).attempts == 0
+
+
+def test_hosts_are_listed_by_pool(world: World) -> None:
+    site = world.run(site_list(world.plane, world.operator, 1, None)).items[0].id
+    body = PoolCreate(name="gpu", site=site, engine="fake")
+    gpu = world.write(pool_create(world.plane, world.operator, body, None))["id"]
+    host_add(world, "one")
+    host_add(world, "two", pool=gpu)
+    for name in ("gpu", gpu):
+        page = world.run(host_list(world.plane, world.operator, name, 10, None))
+        assert [host.name for host in page.items] == ["two"]
+    with pytest.raises(NotFound):
+        world.run(host_list(world.plane, world.operator, "absent", 10, None))
+
+
+def test_draining_follows_the_lifecycle_and_voids_older_plans(world: World) -> None:
+    host = host_add(world, "one")
+
+    def generation() -> int:
+        table = schema.hosts
+        return int(
+            world.plane.store.read_wait(
+                lambda connection: connection.execute(schema.hosts.select().where(table.c.id == host)).one()
+            ).generation
+        )
+
+    key = key_of(world.operator, "drain")
+    drained = world.write(host_drain(world.plane, world.operator, "one", key))
+    assert (drained["state"], drained["version"], generation()) == ("draining", 2, 1)
+    assert world.run(host_drain(world.plane, world.operator, "one", key)).replayed
+    with pytest.raises(Conflict) as refused:
+        world.run(host_drain(world.plane, world.operator, host, None))
+    assert refused.value.code == "host_state"
+    assert world.write(host_resume(world.plane, world.operator, host, None))["state"] == "schedulable"
+    with pytest.raises(Conflict):
+        world.run(host_resume(world.plane, world.operator, host, None))
+    assert generation() == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "can_drain", "can_resume"),
+    [
+        ("schedulable", True, False),
+        ("draining", False, True),
+        ("maintenance", False, True),
+        ("quarantined", True, True),
+    ],
+)
+def test_every_state_of_a_host(world: World, state: str, can_drain: bool, can_resume: bool) -> None:
+    for move, can in ((host_drain, can_drain), (host_resume, can_resume)):
+        name = f"host-{move.__name__.replace('_', '-')}"
+        host_add(world, name, state=state)
+        if can:
+            assert world.run(move(world.plane, world.operator, name, None)).status == 200
+        else:
+            with pytest.raises(Conflict):
+                world.run(move(world.plane, world.operator, name, None))
+
+
+def test_tenants_see_no_hosts(world: World, acme: Tenant) -> None:
+    host_add(world, "one")
+    viewer = acme.actor("ann", Role.VIEWER)
+    for actor in (acme.admin, viewer):
+        for attempt in (
+            host_list(world.plane, actor, None, 10, None),
+            host_read(world.plane, actor, "one"),
+            host_read(world.plane, actor, "absent"),
+            host_drain(world.plane, actor, "one", None),
+        ):
+            with pytest.raises(Forbidden):
+                world.run(attempt)
+    for absent in ("absent", "host_" + "0" * 26, "a\0b"):
+        with pytest.raises(NotFound):
+            world.run(host_read(world.plane, world.operator, absent))
