@@ -187,8 +187,14 @@ class SandboxHarness:
             self.settle(*refs)
         for engine in self._engines:
             engine.close()
-        for group in Path("/sys/fs/cgroup").glob(f"*/kumoi/{self.incarnation}"):
+        groups = sorted(Path("/sys/fs/cgroup").glob(f"*/kumoi/{self.incarnation}/**/"), reverse=True)
+        self.wait(lambda: all(_is_empty(group) for group in groups), "the supervisors to go")
+        for group in groups:
             group.rmdir()
+
+
+def _is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()
 
 
 def _sandbox_or_skip(root: Path) -> SandboxHarness:

@@ -14,6 +14,9 @@ PROJECT_DIR = "/project"
 SECRETS_DIR = "/run/secrets"
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 ENVIRONMENT = {"PATH": SEARCH_PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "task", "LOGNAME": "task"}  # noqa: S108
+ATTEMPT_VARIABLE = "KUMOI_SANDBOX_ATTEMPT"
+"""In the environment of bubblewrap itself, never of the task: the reference of the attempt."""
+
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 
 
@@ -32,21 +35,16 @@ def system_arguments() -> list[str]:
 class Descriptors:
     """The open descriptors that bubblewrap is to inherit. `secrets` is file name -> descriptor."""
 
-    __slots__ = ("lock", "seccomp", "secrets", "status")
+    __slots__ = ("seccomp", "secrets", "status")
 
-    def __init__(self, *, seccomp: int, lock: int, status: int, secrets: dict[str, int]) -> None:
+    def __init__(self, *, seccomp: int, status: int, secrets: dict[str, int]) -> None:
         self.seccomp = seccomp
-        self.lock = lock
         self.status = status
         self.secrets = secrets
 
-    def own(self) -> list[int]:
-        """Those that belong to this attempt's start alone and are closed after it."""
-        return [self.seccomp, self.status, *self.secrets.values()]
-
     def all(self) -> list[int]:
         """Every one of them."""
-        return [self.lock, *self.own()]
+        return [self.seccomp, self.status, *self.secrets.values()]
 
 
 def task_arguments(
@@ -76,8 +74,7 @@ def task_arguments(
         arguments += ["--perms", "0400", "--file", str(descriptor), f"{SECRETS_DIR}/{name}"]
     arguments += ["--bind", project, PROJECT_DIR, "--chdir", PROJECT_DIR]
     arguments += ["--remount-ro", "/", "--seccomp", str(descriptors.seccomp)]
-    arguments += ["--sync-fd", str(descriptors.lock), "--json-status-fd", str(descriptors.status)]
-    arguments += ["--clearenv"]
+    arguments += ["--json-status-fd", str(descriptors.status), "--clearenv"]
     for name, value in {**ENVIRONMENT, **environment}.items():
         arguments += ["--setenv", name, value]
     return arguments

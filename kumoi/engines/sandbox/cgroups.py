@@ -1,4 +1,4 @@
-# ruff: noqa: PTH102, PTH103, PTH106, PTH110
+# ruff: noqa: PTH103, PTH106, PTH110
 """Control groups: memory, processes and CPU time that hold for root's tasks too. Version 2 or version 1.
 
 One group per attempt, `kumoi/<incarnation>/<ref>`, in each hierarchy that counts. Sources: the kernel's
@@ -14,12 +14,16 @@ NEEDED = ("memory", "pids")
 WANTED_V1 = ("cpu", "cpuacct")
 PERIOD_US = 100_000
 QUOTA_US_MIN = 1_000
+SANDBOX_PROCESSES = 3
+"""Beside the task's: bubblewrap, the first process of its namespace and, at the start, the supervisor."""
+
+_SUPERVISORS = "_supervisors"
 _KILL_ROUNDS = 200
 _KILL_PAUSE_MS = 10
 
 
 class Limits:
-    """What one attempt may use. `processes` leaves out the two of the sandbox itself."""
+    """What one attempt may use. `processes` leaves out those of the sandbox itself."""
 
     __slots__ = ("cpu_milli", "memory_bytes", "processes")
 
@@ -36,7 +40,7 @@ def settings_v1(limits: Limits, *, swap: bool) -> dict[str, list[tuple[str, int]
         memory.append(("memory.swappiness", 0))
     return {
         "memory": memory,
-        "pids": [("pids.max", limits.processes + 2)],
+        "pids": [("pids.max", limits.processes + SANDBOX_PROCESSES)],
         "cpu": [
             ("cpu.shares", min(max(limits.cpu_milli * 1_024 // 1_000, 2), 262_144)),
             ("cpu.cfs_quota_us", max(limits.cpu_milli * PERIOD_US // 1_000, QUOTA_US_MIN)),
@@ -51,7 +55,7 @@ def settings_v2(limits: Limits, *, swap: bool) -> list[tuple[str, str]]:
     written = [
         ("memory.max", str(limits.memory_bytes)),
         ("memory.oom.group", "1"),
-        ("pids.max", str(limits.processes + 2)),
+        ("pids.max", str(limits.processes + SANDBOX_PROCESSES)),
         ("cpu.max", f"{quota_us} {PERIOD_US}"),
         ("cpu.weight", str(min(max(limits.cpu_milli // 10, 1), 10_000))),
     ]
@@ -72,12 +76,18 @@ class Hierarchy:
         """The directories of one attempt's groups, each once."""
         return list(dict.fromkeys(f"{base}/{ref}" for base in self.bases.values()))
 
+    def supervisors(self) -> list[str]:
+        """The groups of the supervisors, which are in an attempt's only for the moment they start it."""
+        return self.groups(_SUPERVISORS)
+
     def create(self, ref: str, limits: Limits) -> list[str]:
         """Make the attempt's groups with their limits; what a crash left over is used again."""
         groups = self.groups(ref)
         for group in groups:
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.mkdir(group, 0o755)
+            except OSError:
+                os.makedirs(group, mode=0o755, exist_ok=True)
         if self.version == 2:
             for name, value in settings_v2(limits, swap=self.swap):
                 if name.partition(".")[0] != "cpu" or os.path.exists(f"{groups[0]}/{name}"):
@@ -148,7 +158,7 @@ class Hierarchy:
         for base in self.bases.values():
             with os.scandir(base) as entries:
                 found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        return sorted(found)
+        return sorted(found - {_SUPERVISORS})
 
 
 def hierarchy_find(incarnation: str, *, mounts: str = "/proc/self/mounts") -> Hierarchy | None:

@@ -30,7 +30,7 @@ from kumoi.engines.base import (
     Stream,
 )
 from kumoi.engines.refs import ref_is_valid
-from kumoi.engines.sandbox import forkserver, probe, records, wrapper
+from kumoi.engines.sandbox import forkserver, probe, records
 from kumoi.engines.sandbox.cgroups import hierarchy_find
 from kumoi.engines.sandbox.channel import Channel
 from kumoi.engines.sandbox.nudges import Nudges
@@ -120,7 +120,6 @@ class SandboxEngine:
                     continue
                 directory = records.attempt_make(self._layout, ref)
                 records.file_replace(f"{directory}/stop", wish, durable=True)
-                records.directory_sync(directory)
             try:
                 self._resolve(ref, create=True)
             except BlockingIOError:
@@ -134,7 +133,8 @@ class SandboxEngine:
         return [observation for observation in found if observation is not None]
 
     def observe(self, cursor: str | None, limit: int) -> ObservationPage:
-        """See `Engine.observe`. Attempts whose supervisor was killed are found, and ended, here."""
+        """See `Engine.observe`. Attempts whose supervisor was killed are found, and ended, here; if that
+        cannot be written down (a full disk) they are told as running until it can."""
         refs = sorted({*_names(self._layout.live), *_names(self._layout.ended)})
         start = bisect.bisect_right(refs, cursor) if cursor is not None else 0
         page = refs[start : start + limit]
@@ -145,24 +145,19 @@ class SandboxEngine:
     def forget(self, refs: Sequence[str]) -> None:
         """See `Engine.forget`."""
         for ref in filter(ref_is_valid, refs):
-            spooled, final = Path(self._layout.ended, ref), Path(self._layout.attempt(ref), "exit")
-            with contextlib.suppress(FileNotFoundError):
-                if not final.exists():
-                    with contextlib.suppress(FileExistsError):
-                        final.hardlink_to(spooled)
-                spooled.unlink()
+            records.attempt_forget(self._layout, ref)
 
     def purge(self, refs: Sequence[str]) -> None:
         """See `Engine.purge`. Keeps a name of what might still be asked to start."""
         with self._lock:
             for ref in filter(ref_is_valid, refs):
-                record = records.json_read(f"{self._layout.attempt(ref)}/exit")
-                if record is None or Path(self._layout.ended, ref).exists():
+                record = records.record_read(f"{self._layout.done}/{ref}")
+                if record is None:
                     continue
-                until_us = record.get("start_before_us")
+                until_us = (record.exit or {}).get("start_before_us")
                 if not isinstance(until_us, int):
                     until_us = _now_us() + TOMBSTONE_UNKNOWN_US
-                records.attempt_remove(self._layout, ref, until_us)
+                records.attempt_purge(self._layout, ref, until_us)
             self._tombstones_sweep()
 
     def renew(self, leases: Mapping[str, int]) -> None:
@@ -178,7 +173,7 @@ class SandboxEngine:
         if not ref_is_valid(ref):
             return LogChunk(b"", offset, ended=True)
         directory = Path(self._layout.attempt(ref))
-        over = Path(directory, "exit").exists() or not Path(self._layout.live, ref).exists()
+        over = not Path(self._layout.live, ref).exists()
         try:
             file = os.open(directory / stream.value, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -278,17 +273,17 @@ class SandboxEngine:
             return ended
         try:
             self._resolve(ref, create=False)
-        except BlockingIOError:
-            marker = records.json_read(f"{self._layout.attempt(ref)}/started") or {}
-            started_us = marker.get("started_us")
+        except OSError:
+            record = records.record_read(f"{self._layout.live}/{ref}")
+            started_us = record.start.get("started_us") if record and record.start else None
             return Observation(ref, Phase.RUNNING, started_us if isinstance(started_us, int) else None, None)
         return self._observation_ended(ref)
 
     def _observation_ended(self, ref: str) -> Observation | None:
-        record = records.json_read(f"{self._layout.ended}/{ref}")
-        if record is None:
+        record = records.record_read(f"{self._layout.ended}/{ref}")
+        if record is None or record.exit is None:
             return None
-        exit_record = _exit_parse(record)
+        exit_record = _exit_parse(record.exit)
         return Observation(ref, Phase.ENDED, exit_record.started_us, exit_record)
 
     def _resolve(self, ref: str, *, create: bool) -> None:
@@ -303,15 +298,16 @@ class SandboxEngine:
             os.close(lock)
 
     def _signal(self, ref: str) -> None:
-        """Tell the supervisor to look for a stop. One that has not written its name yet looks by itself."""
-        marker = records.json_read(f"{self._layout.attempt(ref)}/started") or {}
-        pid = marker.get("pid")
+        """Tell the supervisor to look for a stop. One that has not written its name yet looks by itself; one
+        that has taken up another attempt meanwhile looks in vain."""
+        record = records.record_read(f"{self._layout.live}/{ref}")
+        pid = record.start.get("pid") if record and record.start else None
         if not isinstance(pid, int):
             return
         with contextlib.suppress(ProcessLookupError):
             process = os.pidfd_open(pid)
             try:
-                if wrapper.process_start(pid) == marker.get("pid_start"):
+                if records.SUPERVISOR in (records.file_read(f"/proc/{pid}/cmdline") or b""):
                     signal.pidfd_send_signal(process, signal.SIGUSR1)
             finally:
                 os.close(process)

@@ -1,16 +1,19 @@
 # ruff: noqa: PTH102, PTH103
-"""The warm process that supervisors are forked from. It runs nothing itself and nothing depends on it.
+"""The warm process that supervisors come from. It runs nothing itself and nothing depends on it.
 
 It is started as a fresh, small Python with one end of a socket pair as its standard input, reads requests
 (a length of four bytes, then JSON), answers each with one message, and ends when the other end is gone.
+A supervisor has one attempt at a time. When that has ended it offers itself for another one, since the
+memory that a fork has to copy costs as much as a sandbox; a few wait like that, for a short while.
 """
 
-import contextlib
 import ctypes
 import gc
 import json
 import os
+import select
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -26,7 +29,75 @@ CLONE_NEWNS = 0x00020000
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
 _STAGE = "/run/kumoi-sandbox"
 _CONTROL_FD = 0
-_OOM_SCORE_SUPERVISOR = "-500"
+_IDLE_MAX = 16
+_IDLE_S = 20.0
+_ATTEMPTS_MAX = 200
+_MESSAGE_MAX = 1 << 16
+_IDLE_NOTE = b"i"
+
+
+class Pool:
+    """The supervisors of this fork-server, by the descriptor of the socket on which they are asked."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._sockets: dict[int, socket.socket] = {}
+        self._file_bytes: dict[int, int] = {}
+        self._idle: dict[int, float] = {}
+        self._poll = select.poll()
+        self._poll.register(_CONTROL_FD, select.POLLIN)
+
+    def wait(self) -> None:
+        """Return when there is a request (or the end of requests)."""
+        while not self._listen(_IDLE_S if self._idle else None):
+            now = time.monotonic()
+            for number in [number for number, since in self._idle.items() if now - since > _IDLE_S]:
+                self._drop(number)
+
+    def give(self, task: Task, lock: int) -> None:
+        """Hand the attempt, with its lock, to an idle supervisor, or fork one. OSError if that fails."""
+        message = json.dumps(task).encode()
+        if len(message) <= _MESSAGE_MAX:
+            if not self._idle:
+                self._listen(0.0)
+            for number in [n for n in self._idle if self._file_bytes[n] == task["file_bytes"]]:
+                try:
+                    socket.send_fds(self._sockets[number], [message], [lock])
+                    del self._idle[number]
+                    return
+                except OSError:
+                    self._drop(number)
+        self._fork(task, lock)
+
+    def _listen(self, timeout_s: float | None) -> bool:
+        """Take note of supervisors that became idle or ended; True if the engine wants something."""
+        asked = False
+        for number, _ in self._poll.poll(None if timeout_s is None else timeout_s * 1_000):
+            if number == _CONTROL_FD:
+                asked = True
+            elif self._sockets[number].recv(1) and len(self._idle) < _IDLE_MAX:
+                self._idle[number] = time.monotonic()
+            else:
+                self._drop(number)
+        return asked
+
+    def _fork(self, task: Task, lock: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            if os.fork() == 0:
+                for other in (ours, *self._sockets.values()):
+                    other.close()
+                _become_supervisor(self._setting, task, lock, theirs)
+        self._sockets[ours.fileno()] = ours
+        self._file_bytes[ours.fileno()] = task["file_bytes"]
+        self._poll.register(ours.fileno(), select.POLLIN)
+
+    def _drop(self, number: int) -> None:
+        """Let go of a supervisor; one that is idle ends."""
+        self._poll.unregister(number)
+        self._sockets.pop(number).close()
+        self._idle.pop(number, None)
+        del self._file_bytes[number]
 
 
 def frame_read(fd: int) -> bytes | None:
@@ -61,34 +132,38 @@ def main() -> None:
     setting = _setting(json.loads(hello))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(PermissionError):
-        records.file_create("/proc/self/oom_score_adj", _OOM_SCORE_SUPERVISOR.encode(), 0, durable=False)
     gc.collect()
     gc.disable()
     gc.freeze()
     frame_write(_CONTROL_FD, json.dumps({"pid": os.getpid()}).encode())
+    pool = Pool(setting)
+    pool.wait()
     while (request := frame_read(_CONTROL_FD)) is not None:
-        answers = {task["ref"]: _begin(setting, task) for task in json.loads(request)["start"]}
+        answers = {task["ref"]: _begin(setting, pool, task) for task in json.loads(request)["start"]}
         frame_write(_CONTROL_FD, json.dumps(answers).encode())
+        pool.wait()
 
 
 def _setting(hello: dict[str, object]) -> Setting:
-    """The engine's setting, with the descriptors that every sandbox shares opened once."""
+    """The engine's setting, with what every sandbox shares made once."""
     program = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     os.write(program, bytes.fromhex(str(hello["seccomp"])))
-    groups = hello["cgroups"]
     etc, files = str(hello["etc"]), str(hello["files_root"])
     if os.getuid() == 0:
+        os.setgroups([])
         etc, files = _stage(etc, files)
+    hierarchy, groups = None, hello["cgroups"]
+    if isinstance(groups, dict):
+        hierarchy = Hierarchy(groups["version"], groups["bases"], swap=groups["swap"])
+        for group in hierarchy.supervisors():
+            os.makedirs(group, mode=0o755, exist_ok=True)
     return Setting(
         layout=records.Layout(str(hello["tasks"])),
         files_root=str(hello["files_root"]),
         nudge=str(hello["nudge"]),
         bwrap=str(hello["bwrap"]),
         boot_id=str(hello["boot_id"]),
-        hierarchy=Hierarchy(groups["version"], groups["bases"], swap=groups["swap"])
-        if isinstance(groups, dict)
-        else None,
+        hierarchy=hierarchy,
         etc=etc,
         files=files,
         seccomp_fd=program,
@@ -122,8 +197,8 @@ def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes
         raise OSError(ctypes.get_errno(), f"mount {source.decode()} on {target.decode()}")
 
 
-def _begin(setting: Setting, task: Task) -> list[str]:
-    """Fork the supervisor of one attempt, unless it was there, was stopped, or is too late."""
+def _begin(setting: Setting, pool: Pool, task: Task) -> list[str]:
+    """Give one attempt to a supervisor, unless it was there, was stopped, or is too late."""
     ref = task["ref"]
     layout = setting.layout
     try:
@@ -135,31 +210,30 @@ def _begin(setting: Setting, task: Task) -> list[str]:
     except OSError as error:
         return [UNAVAILABLE, f"the lock of the attempt {ref} cannot be taken ({error})"]
     try:
-        return _begin_locked(setting, task, lock)
+        return _begin_locked(setting, pool, task, lock)
     except OSError as error:
         return [UNAVAILABLE, f"the supervisor of the attempt {ref} cannot be started ({error}); ask again"]
     finally:
         os.close(lock)
 
 
-def _begin_locked(setting: Setting, task: Task, lock: int) -> list[str]:
+def _begin_locked(setting: Setting, pool: Pool, task: Task, lock: int) -> list[str]:
     ref = task["ref"]
     layout = setting.layout
     state = records.attempt_state(layout, ref)
     if state == records.STARTED:
         return [OK, ""]
     if state == records.STOPPED:
-        records.exit_commit(layout, ref, wrapper.never_started("cancelled", "stopped before its start", task))
+        records.attempt_end(layout, ref, wrapper.never_started("cancelled", "stopped before its start", task))
         return [OK, ""]
     if state == records.FRESH and time.time_ns() // 1_000 < task["start_before_us"]:
-        directory = records.attempt_make(layout, ref)
         if task["lease_expires_us"] is not None:
+            directory = records.attempt_make(layout, ref)
             lease = str(task["lease_expires_us"]).encode()
             records.file_replace(f"{directory}/lease", lease, durable=False)
-        if os.fork() == 0:
-            _become_wrapper(setting, task, lock)
+        pool.give(task, lock)
         return [OK, ""]
-    records.lock_forget(layout, ref)
+    records.attempt_leave(layout, ref)
     if state == records.ENDED:
         return [OK, ""]
     if state == records.PURGED:
@@ -167,14 +241,24 @@ def _begin_locked(setting: Setting, task: Task, lock: int) -> list[str]:
     return [REFUSED, f"the time to start the attempt {ref} has passed; make a new attempt"]
 
 
-def _become_wrapper(setting: Setting, task: Task, lock: int) -> None:
+def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.socket) -> None:
     """In the child: a session of its own, and never back into the loop of the fork-server."""
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.dup2(null, _CONTROL_FD, inheritable=False)
+        os.dup2(null, _CONTROL_FD)
         os.close(null)
-        wrapper.run(setting, task, lock)
+        wake = wrapper.prepare(setting, task["file_bytes"])
+        for _ in range(_ATTEMPTS_MAX):
+            wrapper.run(setting, task, lock, wake)
+            os.close(lock)
+            offers.send(_IDLE_NOTE)
+            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1)
+            if not message:
+                break
+            task, lock = json.loads(message), descriptors[0]
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the fork-server is gone, and so is this supervisor's reason to wait
     except BaseException:
         traceback.print_exc(file=sys.stderr)
         sys.stderr.flush()

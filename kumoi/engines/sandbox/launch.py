@@ -4,21 +4,17 @@ import base64
 import contextlib
 import ctypes
 import os
-import resource
 import signal
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from kumoi.engines.sandbox import bubblewrap
 from kumoi.engines.sandbox.cgroups import group_enter
 from kumoi.engines.sandbox.task import Setting, Task
 
-PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None, use_errno=True)
-_OOM_SCORE_TASK = b"500"
-_OPEN_FILES = (1_024, 16_384)
 _SIGNALS_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
 _PASSABLE = 0o011
-_EXIT_NO_EXEC = 127
 
 
 class Launched(NamedTuple):
@@ -31,43 +27,36 @@ class Launched(NamedTuple):
     status: int
 
 
-def launch(setting: Setting, task: Task, lock: int, groups: list[str]) -> Launched:
+def launch(setting: Setting, task: Task, groups: list[str]) -> Launched:
     """Start the attempt's command in its sandbox and in `groups`, its control groups if there are any.
 
     OSError if something that it needs cannot be had; then nothing runs.
     """
     project_make(setting.files_root, task)
     stdout, stderr, status = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
-    if task["uid"] is not None:
-        for _, end in (stdout, stderr):
-            os.fchown(end, task["uid"], task["uid"])  # a task may open /dev/stdout by name
     descriptors = bubblewrap.Descriptors(
         seccomp=os.open(f"/proc/self/fd/{setting.seccomp_fd}", os.O_RDONLY | os.O_CLOEXEC),
-        lock=lock,
         status=status[1],
         secrets={name: _memory_file(base64.b64decode(text)) for name, text in task["secrets"].items()},
     )
-    arguments = bubblewrap.task_arguments(
-        setting.system,
-        setting.etc,
-        f"{setting.files}/{task['organization_id']}/{task['project_id']}",
-        descriptors,
-        task["environment"],
-        network=task["network"],
-        devices=task["devices"],
-        memory_bytes=task["memory_bytes"],
-        shared_memory_bytes=None if setting.hierarchy is not None else task["memory_bytes"],
-    )
-    arguments_fd = _memory_file(b"".join(argument.encode() + b"\0" for argument in arguments))
-    argv = ["bwrap", "--args", str(arguments_fd), "--", *_command(setting, task)]
-    parent = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        inherited = [*descriptors.all(), arguments_fd]
-        _become_sandbox(setting.bwrap, argv, task, groups, parent, inherited, (stdout[1], stderr[1]))
-    for descriptor in (stdout[1], stderr[1], arguments_fd, *descriptors.own()):
-        os.close(descriptor)
-    for end, _ in (stdout, stderr, status):
+    arguments = _arguments(setting, task, descriptors)
+    given = [*descriptors.all(), _memory_file(b"".join(part.encode() + b"\0" for part in arguments))]
+    try:
+        for descriptor in (stdout[1], stderr[1]):
+            if task["uid"] is not None:
+                os.fchown(descriptor, task["uid"], task["uid"])  # a task may open /dev/stdout by name
+            given.append(descriptor)
+        argv = ["bwrap", "--args", str(given[-3]), "--", *_command(setting, task)]
+        for descriptor in given[:-2]:
+            os.set_inheritable(descriptor, True)
+        pid = _spawn(setting, task, groups, argv, (stdout[1], stderr[1]))
+    except BaseException:
+        given += [stdout[0], stderr[0], status[0]]
+        raise
+    finally:
+        for descriptor in given:
+            os.close(descriptor)
+    for end in (stdout[0], stderr[0], status[0]):
         os.set_blocking(end, False)
     return Launched(pid, os.pidfd_open(pid), stdout[0], stderr[0], status[0])
 
@@ -99,11 +88,26 @@ def project_make(files_root: str, task: Task) -> None:
             os.close(descriptor)
 
 
+def _arguments(setting: Setting, task: Task, descriptors: bubblewrap.Descriptors) -> list[str]:
+    return bubblewrap.task_arguments(
+        setting.system,
+        setting.etc,
+        f"{setting.files}/{task['organization_id']}/{task['project_id']}",
+        descriptors,
+        task["environment"],
+        network=task["network"],
+        devices=task["devices"],
+        memory_bytes=task["memory_bytes"],
+        shared_memory_bytes=None if setting.hierarchy is not None else task["memory_bytes"],
+    )
+
+
 def _command(setting: Setting, task: Task) -> list[str]:
-    """Without control groups the number of processes is limited inside, where the user has no others."""
+    """Without control groups memory and processes are limited inside, where the user has no others."""
     if setting.hierarchy is not None:
         return task["command"]
-    return ["prlimit", f"--nproc={task['processes']}:{task['processes']}", "--", *task["command"]]
+    limits = [f"--nproc={task['processes'] + 2}", f"--as={task['memory_bytes']}"]
+    return ["prlimit", *limits, "--", *task["command"]]
 
 
 def _memory_file(content: bytes) -> int:
@@ -116,54 +120,39 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def _become_sandbox(
-    bwrap: str,
-    argv: list[str],
-    task: Task,
-    groups: list[str],
-    parent: int,
-    inherited: list[int],
-    output: tuple[int, int],
-) -> NoReturn:
-    """In the child: become bubblewrap as the project's user, inside of the attempt's groups and limits."""
+def _spawn(setting: Setting, task: Task, groups: list[str], argv: list[str], output: tuple[int, int]) -> int:
+    """Become what the sandbox is to be, start it, and become the supervisor again.
+
+    A fork of this process would have to copy, page by page, what both touch from then on; that costs more
+    than the sandbox itself. So the supervisor enters the attempt's groups and takes the project's user for
+    the moment of a vfork. The tasks of that user cannot see it: they are in namespaces of their own.
+    """
+    group_enter(groups)
     try:
-        os.dup2(output[0], 1)
-        os.dup2(output[1], 2)
-        for descriptor in inherited:
-            os.set_inheritable(descriptor, True)
-        for number in _SIGNALS_RESET:
-            signal.signal(number, signal.SIG_DFL)
-        _oom_first()
-        group_enter(groups)
-        _limit(resource.RLIMIT_CORE, 0, 0)
-        _limit(resource.RLIMIT_FSIZE, task["file_bytes"], task["file_bytes"])
-        _limit(resource.RLIMIT_NOFILE, *_OPEN_FILES)
-        if not groups:
-            _limit(resource.RLIMIT_AS, task["memory_bytes"], task["memory_bytes"])
-        if task["uid"] is not None:
-            os.setgroups([])
-            os.setresgid(task["uid"], task["uid"], task["uid"])
-            os.setresuid(task["uid"], task["uid"], task["uid"])
-        LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() == parent:
-            os.execve(  # noqa: S606 - an argument list, never a shell
-                bwrap, argv, {"PATH": bubblewrap.SEARCH_PATH}
+        with _user(task["uid"]):
+            return os.posix_spawn(
+                setting.bwrap,
+                argv,
+                {"PATH": bubblewrap.SEARCH_PATH, bubblewrap.ATTEMPT_VARIABLE: task["ref"]},
+                file_actions=[(os.POSIX_SPAWN_DUP2, output[0], 1), (os.POSIX_SPAWN_DUP2, output[1], 2)],
+                setsigmask=[],
+                setsigdef=_SIGNALS_RESET,
             )
-    except BaseException as error:
-        os.write(2, f"kumoi: the sandbox cannot be started: {error}\n".encode())
-    os._exit(_EXIT_NO_EXEC)
+    finally:
+        if setting.hierarchy is not None:
+            group_enter(setting.hierarchy.supervisors())
 
 
-def _oom_first() -> None:
-    """When the whole machine is out of memory tasks go before everything else."""
-    descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
-    os.write(descriptor, _OOM_SCORE_TASK)
-    os.close(descriptor)
-
-
-def _limit(which: int, soft: int, hard: int) -> None:
-    """Lower a limit; what is lower already stays."""
-    _, ceiling = resource.getrlimit(which)
-    if ceiling != resource.RLIM_INFINITY:
-        soft, hard = min(soft, ceiling), min(hard, ceiling)
-    resource.setrlimit(which, (soft, hard))
+@contextlib.contextmanager
+def _user(uid: int | None) -> Iterator[None]:
+    """Act as `uid` and nobody else meanwhile; what is started has no way back, unlike this process."""
+    if uid is None:
+        yield
+        return
+    os.setresgid(uid, uid, 0)
+    os.setresuid(uid, uid, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)

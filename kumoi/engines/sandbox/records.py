@@ -1,34 +1,47 @@
 # ruff: noqa: PTH102, PTH103, PTH104, PTH106, PTH108, PTH116
 """What an attempt leaves on disk, and the order in which it is written. Everything is safe to repeat.
 
-tasks/.live/<ref>    empty; locked (flock) as long as the supervisor or its sandbox lives
-tasks/<ref>/started  JSON; durable before the command may start, created once and never again
-tasks/<ref>/stop     JSON; durable wish to end the attempt
-tasks/<ref>/lease    microseconds UTC
-tasks/<ref>/exit     JSON; the exit record
-tasks/.ended/<ref>   the same file by a second name, until it is forgotten
-tasks/.purged/<ref>  microseconds UTC until which a purged attempt must be refused
+    tasks/.live/<ref>    the record; locked (flock) as long as the attempt has a supervisor
+    tasks/.ended/<ref>   the same file, moved here when it ended, until it is forgotten
+    tasks/.done/<ref>    the same file, moved here when it was forgotten, until it is purged
+    tasks/.purged/<ref>  microseconds UTC until which a purged attempt must be refused
+    tasks/<ref>/         made when first needed: stdout, stderr, lease (microseconds UTC), stop (JSON)
+
+The record has a line of JSON when the attempt is about to start and one when it has ended, each durable
+before the next step. An attempt only ever moves down this list, so whoever looks for it looks in this order.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+from typing import NamedTuple
 
 VERSION = 1
 FRESH, STOPPED, STARTED, ENDED, PURGED = "fresh", "stopped", "started", "ended", "purged"
+SUPERVISOR = b"kumoi.engines.sandbox.forkserver"
+"""What the command line of every supervisor contains."""
+
 _RELOCK_LIMIT = 16
+
+
+class Record(NamedTuple):
+    """The two lines of a record: what the supervisor was about to start, and how that ended."""
+
+    start: dict[str, object] | None
+    exit: dict[str, object] | None
 
 
 class Layout:
     """Where the records are."""
 
-    __slots__ = ("ended", "live", "purged", "tasks")
+    __slots__ = ("done", "ended", "live", "purged", "tasks")
 
     def __init__(self, tasks: str) -> None:
         self.tasks = tasks
         self.live = f"{tasks}/.live"
         self.ended = f"{tasks}/.ended"
+        self.done = f"{tasks}/.done"
         self.purged = f"{tasks}/.purged"
 
     def attempt(self, ref: str) -> str:
@@ -37,17 +50,8 @@ class Layout:
 
     def make(self) -> None:
         """Create the directories, readable by nobody else."""
-        for path in (self.tasks, self.live, self.ended, self.purged):
+        for path in (self.tasks, self.live, self.ended, self.done, self.purged):
             os.makedirs(path, mode=0o700, exist_ok=True)
-
-
-def directory_sync(path: str) -> None:
-    """Make the names in a directory durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def file_create(path: str, content: bytes, flags: int, *, durable: bool) -> None:
@@ -83,13 +87,22 @@ def file_read(path: str) -> bytes | None:
 def json_read(path: str) -> dict[str, object] | None:
     """A JSON object; {} for one that was cut off by a crash, None if there is no such file."""
     content = file_read(path)
+    return None if content is None else _object(content)
+
+
+def record_read(path: str) -> Record | None:
+    """The record of an attempt, None if there is no such file. Lines cut off by a crash do not count."""
+    content = file_read(path)
     if content is None:
         return None
-    try:
-        value = json.loads(content)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    lines = [value for line in content.split(b"\n") if line and (value := _object(line))]
+    start = next((line for line in lines if "outcome" not in line), None)
+    return Record(start, next((line for line in lines if "outcome" in line), None))
+
+
+def record_append(layout: Layout, ref: str, line: dict[str, object]) -> None:
+    """Add a line to the record of a live attempt, durably. Under its lock."""
+    file_create(f"{layout.live}/{ref}", b"\n%b\n" % json.dumps(line).encode(), os.O_APPEND, durable=True)
 
 
 def lock_take(layout: Layout, ref: str, *, create: bool) -> int:
@@ -114,24 +127,18 @@ def lock_take(layout: Layout, ref: str, *, create: bool) -> int:
     raise BlockingIOError(f"the lock of {ref} is taken over and over")
 
 
-def lock_forget(layout: Layout, ref: str) -> None:
-    """The attempt is not live any more. Only under its lock, or when its exit record is there."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(f"{layout.live}/{ref}")
-
-
 def attempt_state(layout: Layout, ref: str) -> str:
     """How far the attempt is, by what is on disk. Under its lock the answer stays true."""
-    directory = layout.attempt(ref)
-    if os.path.lexists(f"{directory}/exit") or os.path.lexists(f"{layout.ended}/{ref}"):
+    if os.path.lexists(f"{layout.ended}/{ref}") or os.path.lexists(f"{layout.done}/{ref}"):
         return ENDED
     if os.path.lexists(f"{layout.purged}/{ref}"):
         return PURGED
-    if os.path.lexists(f"{directory}/started"):
-        return STARTED
-    if os.path.lexists(f"{directory}/stop"):
-        return STOPPED
-    return FRESH
+    try:
+        if os.stat(f"{layout.live}/{ref}").st_size:
+            return STARTED
+    except FileNotFoundError:
+        pass
+    return STOPPED if os.path.lexists(f"{layout.attempt(ref)}/stop") else FRESH
 
 
 def attempt_make(layout: Layout, ref: str) -> str:
@@ -142,7 +149,42 @@ def attempt_make(layout: Layout, ref: str) -> str:
     return directory
 
 
-def exit_record(
+def attempt_leave(layout: Layout, ref: str) -> None:
+    """Take back a lock that was taken in vain. Under that lock."""
+    os.unlink(f"{layout.live}/{ref}")
+
+
+def attempt_end(layout: Layout, ref: str, record: dict[str, object] | None) -> None:
+    """Make the end known: durable first, then to everybody. Under the attempt's lock. With None the record
+    has its last line already."""
+    if record is not None:
+        record_append(layout, ref, record)
+    os.rename(f"{layout.live}/{ref}", f"{layout.ended}/{ref}")
+
+
+def attempt_forget(layout: Layout, ref: str) -> None:
+    """Take an ended attempt off the list."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(f"{layout.ended}/{ref}", f"{layout.done}/{ref}")
+
+
+def attempt_purge(layout: Layout, ref: str, until_us: int) -> None:
+    """Remove a forgotten attempt; until `until_us` its reference is remembered, so that it never restarts.
+
+    The record goes last: a removal that was cut short is done again.
+    """
+    file_replace(f"{layout.purged}/{ref}", str(until_us).encode(), durable=True)
+    directory = layout.attempt(ref)
+    with contextlib.suppress(FileNotFoundError):
+        with os.scandir(directory) as entries:
+            names = [entry.name for entry in entries]
+        for name in names:
+            os.unlink(f"{directory}/{name}")
+        os.rmdir(directory)
+    os.unlink(f"{layout.done}/{ref}")
+
+
+def exit_line(
     outcome: str,
     *,
     started_us: int | None,
@@ -154,7 +196,7 @@ def exit_record(
     detail: str = "",
     start_before_us: int | None = None,
 ) -> dict[str, object]:
-    """An exit record as it is written."""
+    """The last line of a record."""
     return {
         "version": VERSION,
         "outcome": outcome,
@@ -169,32 +211,9 @@ def exit_record(
     }
 
 
-def attempt_remove(layout: Layout, ref: str, until_us: int) -> None:
-    """Remove a forgotten attempt; until `until_us` its reference is remembered, so that it never restarts.
-
-    The exit record goes last: a removal that was cut short is found and done again.
-    """
-    directory = layout.attempt(ref)
-    file_replace(f"{layout.purged}/{ref}", str(until_us).encode(), durable=True)
-    with os.scandir(directory) as entries:
-        names = [entry.name for entry in entries if entry.name != "exit"]
-    for name in (*names, "exit"):
-        os.unlink(f"{directory}/{name}")
-    os.rmdir(directory)
-
-
-def exit_commit(layout: Layout, ref: str, record: dict[str, object]) -> None:
-    """Make the end known: durable first, then in `.ended`, then as `exit`, then no longer live.
-
-    Under the attempt's lock. A record that is there already stays: an attempt ends once.
-    """
-    directory = attempt_make(layout, ref)
-    spooled, final = f"{layout.ended}/{ref}", f"{directory}/exit"
-    if not os.path.lexists(final):
-        if not os.path.lexists(spooled):
-            temporary = f"{directory}/exit.tmp"
-            file_create(temporary, json.dumps(record).encode(), os.O_TRUNC, durable=True)
-            os.rename(temporary, spooled)
-        os.link(spooled, final)
-        directory_sync(layout.ended)
-    lock_forget(layout, ref)
+def _object(content: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

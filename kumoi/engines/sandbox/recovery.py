@@ -1,9 +1,13 @@
 """What becomes of an attempt whose supervisor is gone: decided from its records, under its lock."""
 
+import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 
 from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox.bubblewrap import ATTEMPT_VARIABLE
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
@@ -12,20 +16,21 @@ from kumoi.model.time import US_PER_S
 def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> bool:
     """Bring the records of an attempt whose lock the caller holds to rest; False to try again later.
 
-    Ended: finish what its supervisor left half written. Stopped before its start: say so. Started: the
+    Ended: finish what its supervisor left half done. Stopped before its start: say so. Started: the
     supervisor was killed, so kill what is left and say that the host lost it. Otherwise nothing happened.
     """
     state = records.attempt_state(layout, ref)
-    if state == records.ENDED:
-        records.exit_commit(layout, ref, {})
-    elif state == records.STOPPED:
+    if state == records.STOPPED:
         outcome, detail = AttemptOutcome.CANCELLED, "stopped before its start"
-        record = records.exit_record(outcome, started_us=None, ended_us=_now_us(), detail=detail)
-        records.exit_commit(layout, ref, record)
+        line = records.exit_line(outcome, started_us=None, ended_us=_now_us(), detail=detail)
+        records.attempt_end(layout, ref, line)
     elif state == records.STARTED:
-        return _lost(layout, hierarchy, ref, boot_id)
+        record = records.record_read(f"{layout.live}/{ref}") or records.Record(None, None)
+        if record.exit is None:
+            return _lost(layout, hierarchy, ref, record.start or {}, boot_id)
+        records.attempt_end(layout, ref, None)
     else:
-        records.lock_forget(layout, ref)
+        records.attempt_leave(layout, ref)
     return True
 
 
@@ -37,19 +42,20 @@ def boot_time_us() -> int:
     return 0
 
 
-def _lost(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> bool:
-    marker = records.json_read(f"{layout.attempt(ref)}/started") or {}
-    started_us, start_before_us = marker.get("started_us"), marker.get("start_before_us")
-    rebooted = marker.get("boot_id") not in (None, boot_id)
+def _lost(
+    layout: records.Layout, hierarchy: Hierarchy | None, ref: str, start: dict[str, object], boot_id: str
+) -> bool:
+    started_us, start_before_us = start.get("started_us"), start.get("start_before_us")
+    rebooted = start.get("boot_id") not in (None, boot_id)
     cpu_us, peak = 0, 0
     if hierarchy is not None:
         counted_us, peak, _ = hierarchy.usage(ref)
         cpu_us = counted_us or 0
-        if not hierarchy.remove(ref):
-            return False
+    if not (hierarchy.remove(ref) if hierarchy is not None else rebooted or _kill_by_name(ref)):
+        return False
     started_us = started_us if isinstance(started_us, int) else None
     ended_us = min(_now_us(), boot_time_us()) if rebooted else _now_us()
-    record = records.exit_record(
+    line = records.exit_line(
         AttemptOutcome.HOST_LOST,
         started_us=started_us,
         ended_us=max(ended_us, started_us or 0),
@@ -58,8 +64,22 @@ def _lost(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id
         detail="the host was restarted" if rebooted else "its supervisor was killed",
         start_before_us=start_before_us if isinstance(start_before_us, int) else None,
     )
-    records.exit_commit(layout, ref, record)
+    records.attempt_end(layout, ref, line)
     return True
+
+
+def _kill_by_name(ref: str) -> bool:
+    """Without control groups: kill the sandbox that carries the attempt's name in its environment. It dies
+    with its supervisor anyway; this is for the moment in between. True if there is none (any more)."""
+    name = f"{ATTEMPT_VARIABLE}={ref}\0".encode()
+    found = False
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                if name in entry.joinpath("environ").read_bytes():
+                    found = True
+                    os.kill(int(entry.name), signal.SIGKILL)
+    return not found
 
 
 def _now_us() -> int:

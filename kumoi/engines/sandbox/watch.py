@@ -24,10 +24,12 @@ _CHUNK = 1 << 16
 class Logs:
     """Moves both streams from their pipes to files, up to a common limit; the rest is read and dropped."""
 
-    def __init__(self, directory: str, limit: int, stdout: int, stderr: int) -> None:
-        self._paths = {stdout: f"{directory}/stdout", stderr: f"{directory}/stderr"}
+    def __init__(self, layout: records.Layout, task: Task, stdout: int, stderr: int) -> None:
+        self._layout = layout
+        self._ref = task["ref"]
+        self._names = {stdout: "stdout", stderr: "stderr"}
         self._files: dict[int, int] = {}
-        self._room = limit
+        self._room = task["log_bytes"]
         self.open = {stdout, stderr}
         self.note = ""
 
@@ -47,7 +49,8 @@ class Logs:
             if not first:
                 return 0
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._files[pipe] = os.open(self._paths[pipe], flags, 0o600)
+            directory = records.attempt_make(self._layout, self._ref)
+            self._files[pipe] = os.open(f"{directory}/{self._names[pipe]}", flags, 0o600)
             return self._count(os.write(self._files[pipe], first))
         try:
             return self._count(os.splice(pipe, self._files[pipe], min(_CHUNK, self._room)))
@@ -64,19 +67,25 @@ class Logs:
             self.note = "log cut at its limit"
         return moved
 
-    def drain(self) -> None:
-        """Move what is left after every writer is gone."""
-        for pipe in tuple(self.open):
+    def close(self) -> None:
+        """Move what is left after every writer is gone, and let go of pipes and files."""
+        pipes = tuple(self._names)
+        for pipe in pipes:
             while self.pump(pipe):
                 pass
+        for descriptor in (*pipes, *self._files.values()):
+            os.close(descriptor)
 
 
 class Watch:
     """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself."""
 
-    def __init__(self, directory: str, task: Task, launched: Launched, oom: int | None, wake: int) -> None:
+    def __init__(
+        self, layout: records.Layout, task: Task, launched: Launched, oom: int | None, wake: int
+    ) -> None:
         self.cause: str | None = None
-        self._directory = directory
+        self.command_ran = False
+        self._directory = layout.attempt(task["ref"])
         self._launched = launched
         self._oom = oom
         self._wake = wake
@@ -85,7 +94,7 @@ class Watch:
         self._kill_at: float | None = None
         self._term_due = False
         self._status = b""
-        self.logs = Logs(directory, task["log_bytes"], launched.stdout, launched.stderr)
+        self.logs = Logs(layout, task, launched.stdout, launched.stderr)
 
     def wait(self) -> None:
         """Return when bubblewrap has exited; processes of the sandbox may still be dying."""
@@ -109,10 +118,13 @@ class Watch:
                     self._end("memory", 0.0)
             self._time_check()
 
-    def command_ran(self) -> bool:
-        """Whether the command was started at all, asked after the end."""
+    def close(self) -> None:
+        """After everything of the sandbox is gone: the rest of the logs, and whether the command ever ran."""
         self._status_read()
-        return b'"exit-code"' in self._status
+        self.command_ran = b'"exit-code"' in self._status
+        self.logs.close()
+        os.close(self._launched.status)
+        os.close(self._launched.pidfd)
 
     def _woken(self) -> None:
         if signal.SIGTERM in os.read(self._wake, _CHUNK) and self.cause is None:

@@ -5,66 +5,100 @@ true: `started` is durable, and a stop was looked for, before the command can ru
 sandbox is gone before the exit record is written. docs/engines/sandbox.md has the table of crashes.
 """
 
-import json
+import errno
 import os
+import resource
+import select
 import signal
 import time
 from types import FrameType
 
 from kumoi.engines.sandbox import records
-from kumoi.engines.sandbox.cgroups import Limits
+from kumoi.engines.sandbox.cgroups import Limits, group_enter
 from kumoi.engines.sandbox.launch import LIBC, launch
 from kumoi.engines.sandbox.task import Setting, Task
 from kumoi.engines.sandbox.watch import US_PER_S, Watch
 
 PR_SET_CHILD_SUBREAPER = 36
+OOM_SCORE = b"500"
+"""When the whole machine is out of memory the tasks, who inherit it, go before everything else."""
+
+OPEN_FILES = (1_024, 16_384)
+FILE_BYTES_MIN = 1 << 20
+"""The least limit of a file's size: the supervisor, which writes the records, is under it too."""
+
 SIGNALLED_FROM = 128
 """bubblewrap, like a shell, exits with 128 + N when its command was ended by signal N."""
 
 _DETAIL_MAX = 400
+_END_TRIES = 8_640
+_END_RETRY_S = 10.0
 
 
-def run(setting: Setting, task: Task, lock: int) -> None:
-    """The whole life of the supervisor."""
+def prepare(setting: Setting, file_bytes: int) -> int:
+    """Make the calling process fit to supervise; a descriptor that is readable when a signal came."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    wake = _wake_make()
-    directory = setting.layout.attempt(task["ref"])
+    if setting.hierarchy is not None:
+        group_enter(setting.hierarchy.supervisors())
+    records.file_create("/proc/self/oom_score_adj", OOM_SCORE, 0, durable=False)
+    largest = max(file_bytes, FILE_BYTES_MIN)
+    for which, soft, hard in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_NOFILE, *OPEN_FILES),
+        (resource.RLIMIT_FSIZE, largest, largest),
+    ):
+        _, ceiling = resource.getrlimit(which)
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        resource.setrlimit(which, (soft, hard))
+    return _wake_make()
+
+
+def run(setting: Setting, task: Task, lock: int, wake: int) -> None:
+    """Supervise one attempt from its start to its record."""
+    layout, ref = setting.layout, task["ref"]
+    if os.fstat(lock).st_size:
+        return
     started_us = _now_us()
-    marker = {
+    start: dict[str, object] = {
         "version": records.VERSION,
         "pid": os.getpid(),
-        "pid_start": process_start(os.getpid()),
         "boot_id": setting.boot_id,
         "started_us": started_us,
         "start_before_us": task["start_before_us"],
     }
     try:
-        records.file_create(f"{directory}/started", json.dumps(marker).encode(), os.O_EXCL, durable=True)
-    except FileExistsError:
-        return
-    records.directory_sync(directory)
-    if os.path.lexists(f"{directory}/stop"):
-        record = never_started("cancelled", "stopped before its start", task)
+        records.record_append(layout, ref, start)
+    except OSError:
+        os.truncate(f"{layout.live}/{ref}", 0)
+        raise
+    if os.path.lexists(f"{layout.attempt(ref)}/stop"):
+        line = never_started("cancelled", "stopped before its start", task)
     elif _now_us() >= task["start_before_us"]:
-        record = never_started("start_failed", "the time to start had passed", task)
+        line = never_started("start_failed", "the time to start had passed", task)
     else:
-        record = _supervise(setting, task, lock, wake, started_us)
-    records.exit_commit(setting.layout, task["ref"], record)
+        line = _supervise(setting, task, wake, started_us)
+    _end(layout, ref, line)
     nudge_send(setting.nudge)
 
 
+def _end(layout: records.Layout, ref: str, line: dict[str, object]) -> None:
+    """Write the last line; on a full disk as soon as there is room again, since nobody else knows it."""
+    for _ in range(_END_TRIES):
+        try:
+            return records.attempt_end(layout, ref, line)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+        select.select([], [], [], _END_RETRY_S)
+
+
 def never_started(outcome: str, detail: str, task: Task) -> dict[str, object]:
-    """The record of an attempt that will never start."""
-    return records.exit_record(
+    """The last line of an attempt that will never start."""
+    return records.exit_line(
         outcome, started_us=None, ended_us=_now_us(), detail=detail, start_before_us=task["start_before_us"]
     )
-
-
-def process_start(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot: with its number, its identity. None if gone."""
-    stat = records.file_read(f"/proc/{pid}/stat")
-    return None if not stat else int(stat.rpartition(b")")[2].split()[19])
 
 
 def nudge_send(path: str) -> None:
@@ -81,7 +115,7 @@ def nudge_send(path: str) -> None:
         os.close(descriptor)
 
 
-def _supervise(setting: Setting, task: Task, lock: int, wake: int, started_us: int) -> dict[str, object]:
+def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict[str, object]:
     ref, groups = task["ref"], setting.hierarchy
     oom, entered = None, []
     try:
@@ -89,16 +123,18 @@ def _supervise(setting: Setting, task: Task, lock: int, wake: int, started_us: i
             limits = Limits(task["cpu_milli"], task["memory_bytes"], task["processes"])
             entered = groups.create(ref, limits)
             oom = groups.oom_watch(ref)
-        launched = launch(setting, task, lock, entered)
+        launched = launch(setting, task, entered)
     except OSError as error:
+        if oom is not None:
+            os.close(oom)
         if groups is not None:
             groups.remove(ref)
         return never_started("start_failed", f"the sandbox cannot be made: {error}"[:_DETAIL_MAX], task)
     task["secrets"].clear()
-    watch = Watch(setting.layout.attempt(ref), task, launched, oom, wake)
+    watch = Watch(setting.layout, task, launched, oom, wake)
     watch.wait()
     status, cpu_us, peak = _reap(launched.pid)
-    watch.logs.drain()
+    watch.close()
     out_of_memory = False
     details = [watch.logs.note] if watch.logs.note else []
     if groups is not None:
@@ -106,14 +142,16 @@ def _supervise(setting: Setting, task: Task, lock: int, wake: int, started_us: i
         cpu_us = cpu_us if counted_us is None else counted_us
         if not groups.remove(ref):
             details.append("some of its processes cannot be killed")
+    if oom is not None:
+        os.close(oom)
     code, number = _exit_split(status)
     outcome = watch.cause or ("signalled" if number else "exited")
     if out_of_memory and watch.cause is None:
         outcome = "memory"
-    elif watch.cause is None and not watch.command_ran():
+    elif watch.cause is None and not watch.command_ran:
         outcome, code, number = "start_failed", None, None
         details.append(_stderr_end(setting.layout.attempt(ref)))
-    return records.exit_record(
+    return records.exit_line(
         outcome,
         started_us=None if outcome == "start_failed" else started_us,
         ended_us=max(_now_us(), started_us),
