@@ -1,6 +1,7 @@
 """What the tests of several rooms stand on: a PostgreSQL server, and a region's rows in a store."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from postgres_server import PostgresServer, postgres_lacking
+from postgres_server import PostgresServer, place_quick, postgres_lacking
 
 from kumoi.store.database import Store
 
@@ -49,9 +50,10 @@ def postgres_url_empty(postgres: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url() -> Iterator[str]:
     """Where a SQLite database will be."""
-    return f"sqlite:///{tmp_path / 'kumoi.db'}"
+    with tempfile.TemporaryDirectory(prefix="kumoi-sqlite-", dir=place_quick()) as directory:
+        yield f"sqlite:///{directory}/kumoi.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
