@@ -1,0 +1,62 @@
+"""The schema. It refuses impossible states by itself: its CHECKs come from `core.lifecycles`.
+
+`version` counts the changes of a row and is its ETag.
+"""
+
+from kumoi.store.schema.access import organizations, principals, projects, region, role_bindings, tokens
+from kumoi.store.schema.columns import AnyRow, in_state, metadata
+from kumoi.store.schema.places import devices, hosts, pools, sites
+from kumoi.store.schema.records import (
+    events,
+    idempotency_keys,
+    leases,
+    log_bundles,
+    log_heads,
+    log_tiles,
+    refusals,
+    secrets,
+)
+from kumoi.store.schema.work import (
+    attempt_devices,
+    attempts,
+    is_live,
+    job_dependencies,
+    jobs,
+    plans,
+    tasks,
+    tombstones,
+    usage_intervals,
+)
+
+__all__ = [
+    "AnyRow",
+    "attempt_devices",
+    "attempts",
+    "devices",
+    "events",
+    "hosts",
+    "idempotency_keys",
+    "in_state",
+    "is_live",
+    "job_dependencies",
+    "jobs",
+    "leases",
+    "log_bundles",
+    "log_heads",
+    "log_tiles",
+    "metadata",
+    "organizations",
+    "plans",
+    "pools",
+    "principals",
+    "projects",
+    "refusals",
+    "region",
+    "role_bindings",
+    "secrets",
+    "sites",
+    "tasks",
+    "tokens",
+    "tombstones",
+    "usage_intervals",
+]
