@@ -94,11 +94,12 @@ def period_parse(since: str | None, until: str | None, now_us: int) -> Period:
 def _instant(text: str, at: str) -> int:
     try:
         return time_parse(text)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise Invalid(
             "time_invalid",
-            "{at} is not an RFC 3339 time with an offset; write it as 2026-01-31T09:00:00Z",
+            "{parameter} is not an RFC 3339 time with an offset; write it as 2026-01-31T09:00:00Z",
             at=at,
+            parameter=at,
         ) from None
 
 

@@ -16,4 +16,7 @@ def time_parse(text: str) -> int:
     parsed = datetime.fromisoformat(text)
     if parsed.tzinfo is None:
         raise ValueError(f"the time {text!r} has no offset; write it as 2026-01-31T09:00:00Z")
-    return (parsed - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return (parsed.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError:
+        raise ValueError(f"the time {text!r} is not within the years 1 to 9999 in UTC") from None

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from kumoi import main
 from kumoi.app.plane import Plane
-from kumoi.engines.fake import FakeEngine
+from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.model.settings import Settings
 from kumoi.web.api.application import Application, application_create
 from kumoi.web.settings import WebSettings
@@ -130,7 +130,8 @@ def plane_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def world(plane_dir: Path) -> Iterator[World]:
-    engine = FakeEngine(lambda: time.time_ns() // 1_000)
+    host = replace(FAKE_HOST, cpu_milli=1_000_000, memory_bytes=4 << 40)
+    engine = FakeEngine(lambda: time.time_ns() // 1_000, (host,))
     engine.name = "sandbox"
     patch = pytest.MonkeyPatch()
     patch.setattr(main, "_engines_build", lambda *_: {"sandbox": engine})

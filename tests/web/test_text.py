@@ -47,6 +47,9 @@ def texts_of(path: Path, errors: set[str]) -> dict[str, str]:
         else:
             continue
         if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            if name in errors:
+                params = {keyword.arg for keyword in node.keywords} - {"at"}
+                assert None in params or fields(text.value) <= params, f"{path}:{node.lineno}"
             found[text.value] = f"{path.relative_to(ROOT.parent)}:{node.lineno}"
         elif name != "__init__":
             assert isinstance(text, ast.Name), f"{path}:{node.lineno} raises {name} with a computed text"

@@ -1,0 +1,59 @@
+"""Pools."""
+
+from typing import Any
+
+import pytest
+
+PATH = "/v1/pools"
+
+
+def create(world: Any, **change: Any) -> Any:
+    site = world.api(world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
+    body = {"name": world.name("pool"), "site": site} | change
+    return world.api(world.operator, "POST", PATH, body)
+
+
+def test_one_is_created_and_listed(world: Any) -> None:
+    made = create(world, network_allowed=True)
+    assert made.status_code == 201
+    assert made.json()["network_allowed"] is True
+    assert made.json()["state"] == "open"
+    assert made.json() in world.api(world.acme.admin, "GET", PATH, params={"limit": 1_000}).json()["items"]
+
+
+def test_a_paused_pool_takes_work_and_holds_it(world: Any) -> None:
+    name = create(world).json()["name"]
+    paused = world.api(world.operator, "POST", f"{PATH}/{name}/pause")
+    assert paused.json()["state"] == "paused"
+    assert paused.headers["etag"] == '"2"'
+    assert world.api(world.operator, "POST", f"{PATH}/{name}/pause").status_code == 409
+    job = f"/v1/jobs/{world.job(pool=name)}"
+    why = world.api(world.acme.admin, "GET", f"{job}/why").json()
+    assert "paused" in why["explanation"]
+    assert world.api(world.acme.admin, "GET", job).json()["state"] == "pending"
+    assert world.api(world.operator, "POST", f"{PATH}/{name}/resume").json()["state"] == "open"
+    world.wait(lambda: world.api(world.acme.admin, "GET", job).json()["state"] == "queued")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"site": "site_00000000000000000000000000"},
+        {"site": "here"},
+        {"engine": "steam"},
+        {"isolation": "none"},
+        {"network_allowed": "yes"},
+        {"name": "default", "x": 1},
+    ],
+)
+def test_bad_bodies_are_refused(world: Any, change: dict[str, Any]) -> None:
+    assert create(world, **change).status_code == 422
+
+
+def test_unknown_ones_are_not_found(world: Any) -> None:
+    for pool in ("pool_00000000000000000000000000", "never-was", "Not%20A%20Name"):
+        assert world.api(world.operator, "POST", f"{PATH}/{pool}/pause").status_code == 404
+
+
+def test_names_are_given_once(world: Any) -> None:
+    assert create(world, name="default").status_code == 409
