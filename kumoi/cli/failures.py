@@ -92,9 +92,12 @@ def fail(exit_code: Exit, what: str, hint: str | None = None) -> Failure:
 
 
 def failure_from(error: Exception, given: Globals) -> Failure | None:
-    """The failure for an error that is expected; None for a fault of ours, which keeps its traceback."""
+    """The failure for an error that is expected; None for a fault of ours, which keeps its traceback.
+
+    None too for a reader that went away (`kumoi job list | head`), which is nothing to speak of.
+    """
     exit_code = next((code for kind, code in EXITS if isinstance(error, kind)), None)
-    if exit_code is None:
+    if exit_code is None or isinstance(error, BrokenPipeError):
         return None
     if isinstance(error, KumoiAPIError):
         what = _("refused ({status} {code}): {detail}").format(
@@ -127,7 +130,7 @@ def _hint(error: Exception) -> str | None:
         case AuthenticationError():
             return _("log in with a valid token: kumoi login --url URL")
         case ForbiddenError():
-            return _("ask an administrator of the organization for the role; kumoi whoami shows yours")
+            return _("kumoi whoami shows the roles that you have")
         case TooManyError():
             return _("wait, or ask for a higher quota")
         case Unreachable(permanent=True):

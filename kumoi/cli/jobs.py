@@ -1,8 +1,10 @@
 """`kumoi job`: run work, follow it, ask why it waits."""
 
+import shlex
 from typing import Any
 
 import click
+import msgspec
 
 from kumoi.cli.command import Group, option
 from kumoi.cli.job_follow import job_exit, job_follow, job_wait, parts_print
@@ -129,7 +131,10 @@ def job_list(session: Session, state: str | None, project: str | None, limit: in
 @pass_session
 def job_show(session: Session, job_id: str) -> None:
     """Show a job."""
-    session.out.record(session.client.jobs.get(job_id))
+    found = session.client.jobs.get(job_id)
+    shown = msgspec.to_builtins(found)
+    shown["spec"]["command"] = shlex.join(found.spec.command)
+    session.out.record(found, shown)
 
 
 @job.command("logs")

@@ -23,12 +23,18 @@ class _Chosen:
 
 
 def language_use(tag: str | None = None, directory: Path = LOCALE_DIR) -> None:
-    """Show texts in `tag` from now on, or in what the environment asks for."""
+    """Show texts in `tag` from now on, or in what the environment asks for.
+
+    click looks its own words up through the process's text domain, which follows LANGUAGE.
+    """
     wanted = tag or next((value for name in _VARIABLES if (value := os.environ.get(name))), "en")
     _Chosen.tag = "ja" if wanted.lower().startswith("ja") else "en"
     _Chosen.catalogue = gettext.NullTranslations()
     if _Chosen.tag != "en":
         _Chosen.catalogue = gettext.translation(DOMAIN, directory, [_Chosen.tag], fallback=True)
+    gettext.bindtextdomain(DOMAIN, str(directory))
+    gettext.textdomain(DOMAIN)
+    os.environ["LANGUAGE"] = _Chosen.tag
 
 
 def language() -> str:

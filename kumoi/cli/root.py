@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from kumoi import __version__
-from kumoi.cli.command import Globals, Group
+from kumoi.cli.command import Globals, Group, Option
 from kumoi.cli.exits import Exit
 from kumoi.cli.language import _, language_use
 
@@ -99,7 +99,7 @@ class Root(Group):
 
 
 @click.command("kumoi", cls=Root, outermost=True)
-@click.version_option(__version__, message="kumoi %(version)s")
+@click.version_option(__version__, cls=Option, message="kumoi %(version)s")
 def root() -> None:
     """Kumoi: a sovereign cloud. Run work, guard it, show what happened."""
 

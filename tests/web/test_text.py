@@ -80,7 +80,9 @@ def test_every_text_is_translated(texts: dict[str, str], language: str) -> None:
     translations = {message.id: message.string for message in catalogue(language) if message.id}
     missing = {text: place for text, place in texts.items() if not translations.get(text)}
     assert not missing
-    assert not translations.keys() - texts.keys(), "translations of texts that nothing says any more"
+    command_line = {message.id for message in catalogue(language) if ("kumoi/cli", None) in message.locations}
+    unsaid = translations.keys() - texts.keys() - command_line
+    assert not unsaid, "translations of texts that nothing says any more"
 
 
 @pytest.mark.parametrize("language", TRANSLATED)
