@@ -142,9 +142,9 @@ def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engi
 def _postgres_arguments() -> dict[str, object]:
     """How long anything may take, on the server's side and when nothing is heard of the server any more."""
     settings = {
-        "statement_timeout": BUSY_TIMEOUT_S * 1_000,
-        "lock_timeout": LOCK_TIMEOUT_S * 1_000,
-        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_S * 1_000,
+        "statement_timeout": int(BUSY_TIMEOUT_S * 1_000),
+        "lock_timeout": int(LOCK_TIMEOUT_S * 1_000),
+        "idle_in_transaction_session_timeout": int(IDLE_IN_TRANSACTION_S * 1_000),
         "synchronous_commit": "on",
     }
     return {
@@ -152,7 +152,7 @@ def _postgres_arguments() -> dict[str, object]:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": BUSY_TIMEOUT_S * 1_000,
+        "tcp_user_timeout": int(BUSY_TIMEOUT_S * 1_000),
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }
 

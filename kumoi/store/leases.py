@@ -46,4 +46,5 @@ def _lease_create(connection: Connection, name: str, holder: str, expires_us: in
     """The first lease of its name; False where another plane was faster."""
     build = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     values = {"name": name, "holder": holder, "epoch": 1, "expires_us": expires_us}
-    return connection.execute(build(leases).values(values).on_conflict_do_nothing()).rowcount == 1
+    statement = build(leases).values(values).on_conflict_do_nothing().returning(leases.c.name)
+    return connection.execute(statement).first() is not None

@@ -372,7 +372,9 @@ def _translate(error: Exception) -> Exception:
     """The store's own error for what a driver raised."""
     if isinstance(error, IntegrityError):
         return _translate_integrity(error)
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    ):
         return StoreBusy(f"the database did not take the write: {error.orig}")
     if isinstance(error, DBAPIError):
         return ImpossibleState(f"the database refused the write: {error.orig}")
