@@ -14,7 +14,7 @@ REGISTRIES = (
     "proxy.golang" + ".org",
 )
 INDEX_OPTION = re.compile(r"--(extra-)?index" + r"-url|--find" + r"-links")
-DEVELOPER_PATH = re.compile(r"(?<![\w.$}])/(wo" + r"rk|ro" + r"ot|Us" + r"ers/\w+|ho" + r"me/\w+)/")
+DEVELOPER_PATH = re.compile(r"(?<![\w.$}])/(wo" + r"rk|ro" + r"ot|Us" + r"ers/\w+|ho" + r"me/(?!you\b)\w+)/")
 GENERATED = {"build", "dist", "node_modules", "__pycache__"}
 
 
