@@ -6,6 +6,8 @@ another tenant or rolled back to another key.
 """
 
 import os
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +69,7 @@ class Vault:
         try:
             data_key = _decrypt(self._key, sealed.wrapped_key, additional)
             return _decrypt(AESGCM(data_key), sealed.ciphertext, additional)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SecretUnreadable(
                 f"the secret {owner.name} of {owner.project_id} does not decrypt with key version "
                 f"{sealed.key_version}; restore the key file that it was written with"
@@ -75,19 +77,31 @@ class Vault:
 
 
 def key_file_ensure(path: Path) -> bytes:
-    """The 32-byte key in `path` (mode 600), made at first use."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_bytes()
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"{path} holds {len(key)} bytes, a key has {KEY_BYTES}; restore it") from None
-        return key
-    with os.fdopen(descriptor, "wb") as file:
+    """The 32-byte key in `path` (mode 600), made at first use: after a crash all of it is there, or nothing.
+
+    Raises ValueError for a file of another size.
+    """
+    if not path.exists():
+        _key_file_make(path)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"{path} holds {len(key)} bytes, a key has {KEY_BYTES}; restore it")
+    return key
+
+
+def _key_file_make(path: Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.") as file:
         file.write(os.urandom(KEY_BYTES))
         file.flush()
         os.fsync(file.fileno())
-    return path.read_bytes()
+        # Unlike a rename, a link never replaces the key that another process made meanwhile.
+        with suppress(FileExistsError):
+            os.link(file.name, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _encrypt(cipher: AESGCM, value: bytes, additional: bytes) -> bytes:

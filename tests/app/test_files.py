@@ -87,7 +87,7 @@ def test_refused_writes_leave_neither_file_nor_event(
     assert world.run(event_list(world.plane, acme.admin, "acme", 100, None)) == before
     page = world.run(file_list(world.plane, acme.admin, project, "", 10, None))
     assert [file.path for file in page.items] == ["a/b"]
-    assert os.listdir(tmp_path / "objects" / UPLOADS) == []
+    assert list((tmp_path / "objects" / UPLOADS).iterdir()) == []
 
 
 def test_pages_follow_a_cursor_of_the_same_prefix(world: World, acme: Tenant, project: str) -> None:

@@ -90,8 +90,12 @@ def listed(
     return [found.path for found in asyncio.run(store.list(owner, prefix, limit, after))]
 
 
+def names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir()]
+
+
 def uploads(store: FileStore) -> list[str]:
-    return os.listdir(store._root / files.UPLOADS)
+    return names(store._root / files.UPLOADS)
 
 
 @pytest.mark.parametrize("size", [0, 1, files.CHUNK_BYTES - 1, files.CHUNK_BYTES, 3 * files.CHUNK_BYTES + 5])
@@ -243,7 +247,7 @@ def test_uploads_that_a_crash_left_are_removed_when_they_are_old(tmp_path: Path)
     os.utime(left / "old", (0, 0))
     (left / "new").write_bytes(b"x")
     FileStore(tmp_path / "objects").close()
-    assert os.listdir(left) == ["new"]
+    assert names(left) == ["new"]
 
 
 def test_what_is_in_the_way(store: FileStore) -> None:
@@ -411,7 +415,7 @@ def test_a_file_that_grows_while_it_is_read_is_cut(store: FileStore, place: Path
     assert asyncio.run(work()) == b"x" * 10
 
 
-def test_readings_that_nobody_reads_give_their_descriptor_back(store: FileStore) -> None:
+def test_readings_that_nobody_reads_give_their_descriptor_back(store: FileStore, place: Path) -> None:
     put(store, "file", b"x")
 
     async def work() -> None:
@@ -422,9 +426,13 @@ def test_readings_that_nobody_reads_give_their_descriptor_back(store: FileStore)
             await stream.aclose()  # type: ignore[attr-defined]
             del stream
 
-    before = len(os.listdir("/proc/self/fd"))
     asyncio.run(work())
-    assert len(os.listdir("/proc/self/fd")) == before
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            opened.append(str(descriptor.readlink()))
+    assert str(place / "file") not in opened
+    assert opened
 
 
 def test_swapping_a_directory_for_a_link_never_leads_outside(
@@ -441,8 +449,8 @@ def test_swapping_a_directory_for_a_link_never_leads_outside(
             for source in (place / "real", place / "link"):
                 # The plane may have made the directory again while it was away.
                 with suppress(OSError):
-                    os.rename(source, shown)
-                    os.rename(shown, source)
+                    source.rename(shown)
+                    shown.rename(source)
                 if shown.is_dir() and not shown.is_symlink():
                     shutil.rmtree(shown, ignore_errors=True)
 
@@ -460,7 +468,7 @@ def test_swapping_a_directory_for_a_link_never_leads_outside(
         ended.set()
         swapping.join()
     assert seen <= {b"", b"mine"}
-    assert os.listdir(outside) == ["key"]
+    assert names(outside) == ["key"]
 
 
 # Lists.
