@@ -111,7 +111,7 @@ def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[
         .order_by(tasks.c.priority.desc(), tasks.c.id)
     )
     rows = connection.execute(statement.limit(limit)).all()
-    if len(rows) == limit and rows[-1].gang:
+    if rows and len(rows) == limit and rows[-1].gang:
         rest = statement.where(tasks.c.job_id == rows[-1].job_id)
         rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(connection.execute(rest))
     return [task_view(row) for row in rows]

@@ -39,6 +39,49 @@ class Api:
             options["json"] = body
         return self.runner.run(self._client.request(method, path, headers=headers, **options))
 
+    def watch(
+        self, token: str, path: str, enough: Callable[[bytes], bool], **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Read a stream that has no end until what came is `enough`, then hang up."""
+        asked = {"authorization": f"Bearer {token}"} | headers
+        return self.runner.run(asyncio.wait_for(self.stream_read(path, asked, enough), WAIT_S))
+
+    async def stream_read(
+        self, path: str, headers: dict[str, str], enough: Callable[[bytes], bool]
+    ) -> tuple[int, dict[str, str], bytes]:
+        """Drive the application through ASGI: the client of httpx waits for the end of every answer."""
+        starts: list[Any] = []
+        body = bytearray()
+        hung_up = asyncio.Event()
+        asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+        async def receive() -> Any:
+            event = next(asked, None)
+            if event is None:
+                await hung_up.wait()
+                return {"type": "http.disconnect"}
+            return event
+
+        async def send(event: Any) -> None:
+            if event["type"] == "http.response.start":
+                starts.append(event)
+            body.extend(event.get("body", b""))
+            if enough(bytes(body)):
+                hung_up.set()
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        }
+        await self.application(scope, receive, send)
+        (start,) = starts
+        answered = {name.decode(): value.decode() for name, value in start["headers"]}
+        return start["status"], answered, bytes(body)
+
     def close(self) -> None:
         self.runner.run(self._client.aclose())
 

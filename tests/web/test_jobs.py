@@ -140,6 +140,15 @@ def test_why_names_the_decision(world: Any) -> None:
     assert placement["plan"].startswith("plan_")
 
 
+def test_why_says_what_no_host_has(world: Any) -> None:
+    job = world.job(resources={"cpu_milli": 1_024_000})
+    world.wait(lambda: state(world, job) == "queued")
+    why = world.api(world.acme.admin, "GET", f"/v1/jobs/{job}/why").json()
+    assert why["placements"] == []
+    assert sum(refusal["hosts"] for refusal in why["refusals"]) == 1
+    world.api(world.acme.admin, "POST", f"/v1/jobs/{job}/cancel")
+
+
 def test_jobs_of_others_are_not_found(world: Any) -> None:
     job = world.job(world.rival)
     for method, path in (("GET", ""), ("GET", "/why"), ("GET", "/tasks"), ("POST", "/cancel")):

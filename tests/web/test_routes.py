@@ -1,0 +1,295 @@
+"""The table of routes is walked: who has no token is asked for one, who has no right gets nowhere.
+
+Every refusal is about a resource that really exists: afterwards somebody who may does the same thing to the
+same resource, and it works.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from kumoi.model.access import Action
+from kumoi.web.api.route import Media, Route
+from kumoi.web.api.routes import ROUTES
+
+# a admin              m member           v viewer             p viewer of this project only
+# u auditor            s service account  n admin's token narrowed to another project
+# r admin's read token o operator         all of them of the organization whose resource it is, but
+# x everybody of another organization     the operator
+ACTORS = {
+    "a": "admin",
+    "m": "member",
+    "v": "viewer",
+    "p": "project-viewer",
+    "u": "auditor",
+    "s": "service",
+    "n": "narrowed",
+    "r": "read-only",
+}
+EVERYBODY = frozenset("amvpusnrox")
+# Who may, by action. Written by hand: nothing here is computed from the policies.
+MAY = {
+    action: frozenset(who)
+    for action, who in {
+        Action.SELF_READ: "amvpusnrox",
+        Action.ORGANIZATION_LIST: "o",
+        Action.ORGANIZATION_CREATE: "o",
+        Action.ORGANIZATION_READ: "auro",
+        Action.ORGANIZATION_SUSPEND: "o",
+        Action.ORGANIZATION_RESUME: "o",
+        Action.PRINCIPAL_LIST: "aur",
+        Action.PRINCIPAL_CREATE: "a",
+        Action.PRINCIPAL_DISABLE: "a",
+        Action.PRINCIPAL_ENABLE: "a",
+        Action.ROLE_BINDING_LIST: "aur",
+        Action.ROLE_BINDING_CREATE: "a",
+        Action.ROLE_BINDING_DELETE: "a",
+        Action.PROJECT_LIST: "amvpusr",
+        Action.PROJECT_CREATE: "a",
+        Action.PROJECT_READ: "amvpusr",
+        Action.PROJECT_ARCHIVE: "a",
+        Action.PROJECT_RESTORE: "a",
+        Action.TOKEN_LIST: "amvpusrox",
+        Action.TOKEN_CREATE: "amvpusox",
+        Action.TOKEN_REVOKE: "a",
+        Action.SITE_LIST: "amvpusnrox",
+        Action.SITE_CREATE: "o",
+        Action.POOL_LIST: "amvpusnrox",
+        Action.POOL_CREATE: "o",
+        Action.POOL_PAUSE: "o",
+        Action.POOL_RESUME: "o",
+        Action.HOST_LIST: "o",
+        Action.HOST_READ: "o",
+        Action.HOST_DRAIN: "o",
+        Action.HOST_RESUME: "o",
+        Action.JOB_LIST: "amvpusr",
+        Action.JOB_CREATE: "ams",
+        Action.JOB_READ: "amvpusr",
+        Action.JOB_CANCEL: "ams",
+        Action.JOB_LOG_READ: "amvpsr",
+        Action.SECRET_LIST: "amvpsr",
+        Action.SECRET_WRITE: "am",
+        Action.SECRET_DELETE: "am",
+        Action.FILE_LIST: "amvpsr",
+        Action.FILE_READ: "amvpsr",
+        Action.FILE_WRITE: "ams",
+        Action.FILE_DELETE: "ams",
+        Action.PROJECT_USAGE_READ: "amvpur",
+        Action.ORGANIZATION_USAGE_READ: "aur",
+        Action.PLATFORM_USAGE_READ: "o",
+        Action.ORGANIZATION_EVENT_LIST: "aur",
+        Action.PLATFORM_EVENT_LIST: "o",
+        Action.EVENT_READ: "aur",
+    }.items()
+}
+LIMITED = ("narrowed", "read-only")
+GUARDED = [route for route in ROUTES if route.action is not None]
+PUBLIC = [route for route in ROUTES if route.action is None]
+
+
+def named(route: Route) -> str:
+    return route.template
+
+
+def tokens(world: Any, who: str, *, may: bool) -> list[str]:
+    """The tokens of one kind of actor. Of strangers who may, those whose token limits nothing."""
+    if who == "o":
+        return [world.operator]
+    if who == "x":
+        return [token for name, token in world.rival.tokens.items() if not may or name not in LIMITED]
+    return [world.acme.tokens[ACTORS[who]]]
+
+
+def created(world: Any, token: str, path: str, **body: Any) -> Any:
+    answer = world.api(token, "POST", path, body)
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+class Scene:
+    """A resource of each kind of parameter, made when a route asks for it."""
+
+    def __init__(self, world: Any) -> None:
+        self.world = world
+
+    def organization(self, route: Route) -> str:
+        return str(self.world.acme.id)
+
+    def project(self, route: Route) -> str:
+        if route.action not in (Action.PROJECT_ARCHIVE, Action.PROJECT_RESTORE):
+            return str(self.world.acme.project)
+        path = f"/v1/organizations/{self.world.acme.id}/projects"
+        project = created(self.world, self.world.acme.admin, path, name=self.world.name("walk"))["id"]
+        return str(project)
+
+    def principal(self, route: Route) -> str:
+        path = f"/v1/organizations/{self.world.acme.id}/principals"
+        return str(created(self.world, self.world.acme.admin, path, name=self.world.name("walk"))["id"])
+
+    def role_binding(self, route: Route) -> str:
+        path = f"/v1/organizations/{self.world.acme.id}/role-bindings"
+        binding = {"principal": self.principal(route), "role": "viewer"}
+        return str(created(self.world, self.world.acme.admin, path, **binding)["id"])
+
+    def token(self, route: Route) -> str:
+        made = created(self.world, self.world.acme.admin, "/v1/tokens", principal=self.principal(route))
+        return str(made["token"]["id"])
+
+    def pool(self, route: Route) -> str:
+        site = self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
+        return str(
+            created(self.world, self.world.operator, "/v1/pools", name=self.world.name("walk"), site=site)[
+                "id"
+            ]
+        )
+
+    def host(self, route: Route) -> str:
+        hosts = self.world.wait(
+            lambda: self.world.api(self.world.operator, "GET", "/v1/hosts").json()["items"]
+        )
+        return str(hosts[0]["id"])
+
+    def job(self, route: Route) -> str:
+        job = self.world.job()
+        if "tasks" in route.path:
+            path = f"/v1/jobs/{job}/tasks/0/log"
+            self.world.wait(lambda: self.world.api(self.world.acme.admin, "GET", path).status_code == 200)
+        return str(job)
+
+    def index(self, route: Route) -> str:
+        return "0"
+
+    def event(self, route: Route) -> str:
+        self.world.job()
+        path = f"/v1/organizations/{self.world.acme.id}/events"
+        event = self.world.api(self.world.acme.admin, "GET", path).json()["items"][0]["id"]
+        path = f"/v1/events/{event}/receipt"
+        self.world.wait(lambda: self.world.api(self.world.acme.admin, "GET", path).status_code == 200)
+        return str(event)
+
+    def name(self, route: Route) -> str:
+        name = self.world.name("walk")
+        path = f"/v1/projects/{self.world.acme.project}/secrets/{name}"
+        assert self.world.api(self.world.acme.admin, "PUT", path, {"value": "aHVzaA=="}).status_code == 201
+        return str(name)
+
+    def path(self, route: Route) -> str:
+        name = self.world.name("walk")
+        path = f"/v1/projects/{self.world.acme.project}/files/{name}"
+        assert self.world.api(self.world.acme.admin, "PUT", path, content=b"x").status_code == 200
+        return str(name)
+
+    def tile(self, route: Route) -> str:
+        self.world.wait(lambda: self.world.api(None, "GET", "/log/checkpoint").status_code == 200)
+        return "0/000.p/1"
+
+    def url(self, route: Route) -> str:
+        return route.path.format(**{name: getattr(self, name)(route) for name in route.parameters})
+
+    def options(self, route: Route) -> dict[str, Any]:
+        """A body and headers with which the request is whole."""
+        options: dict[str, Any] = {"headers": {"If-Match": "*"}} if route.if_match else {}
+        if route.body is Media.BYTES:
+            return options | {"content": b"content"}
+        bodies: dict[str, Callable[[], dict[str, Any]]] = {
+            "OrganizationCreate": lambda: {"name": self.world.name("walk")},
+            "PrincipalCreate": lambda: {"name": self.world.name("walk")},
+            "RoleBindingCreate": lambda: {"principal": self.principal(route), "role": "viewer"},
+            "ProjectCreate": lambda: {"name": self.world.name("walk")},
+            "TokenCreate": lambda: {"name": "walk"},
+            "SiteCreate": lambda: {"name": self.world.name("walk"), "country": "JP"},
+            "PoolCreate": lambda: {
+                "name": self.world.name("walk"),
+                "site": self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"],
+            },
+            "JobSpec": lambda: {"command": ["/bin/true"]},
+            "JobBatch": lambda: {"jobs": [{"command": ["/bin/true"]}]},
+            "SecretWrite": lambda: {"value": "aHVzaA=="},
+        }
+        if route.body is not None:
+            options["body"] = bodies[route.body.__name__]()
+        return options
+
+
+# What brings a resource into the state from which an action leads, and back to where others need it.
+BEFORE = {
+    Action.ORGANIZATION_RESUME: ("resume", "suspend"),
+    Action.PRINCIPAL_ENABLE: ("enable", "disable"),
+    Action.PROJECT_RESTORE: ("restore", "archive"),
+    Action.POOL_RESUME: ("resume", "pause"),
+    Action.HOST_RESUME: ("resume", "drain"),
+}
+AFTER = {
+    Action.ORGANIZATION_SUSPEND: ("suspend", "resume"),
+    Action.HOST_DRAIN: ("drain", "resume"),
+}
+
+
+@pytest.fixture
+def scene(world: Any) -> Scene:
+    return Scene(world)
+
+
+def answered(world: Any, token: str | None, route: Route, url: str, options: dict[str, Any]) -> int:
+    if route.watch and token is not None:
+        status, _, _ = world.api.watch(token, url, lambda body: len(body) > 0)
+        return int(status)
+    return int(world.api(token, route.method, url, **options).status_code)
+
+
+def test_every_action_has_a_route_and_a_line_in_the_table_above() -> None:
+    assert {route.action for route in GUARDED} == set(Action) == MAY.keys()
+
+
+def test_every_operation_has_a_name_of_its_own() -> None:
+    names = [route.operation for route in ROUTES]
+    assert len(names) == len(set(names))
+    assert all(route.handler.__doc__ for route in ROUTES)
+
+
+def test_every_body_and_query_refuses_unknown_fields() -> None:
+    for route in ROUTES:
+        for model in (route.body, route.query):
+            if model is not None and not isinstance(model, Media):
+                assert model.__struct_config__.forbid_unknown_fields, model
+                assert issubclass(model, msgspec.Struct)
+
+
+@pytest.mark.parametrize("route", PUBLIC, ids=named)
+def test_public_routes_ask_for_no_token(world: Any, scene: Scene, route: Route) -> None:
+    scene.tile(route)
+    assert answered(world, None, route, scene.url(route), {}) == route.status
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=named)
+def test_without_a_token_nobody_gets_in(world: Any, scene: Scene, route: Route) -> None:
+    url, options = scene.url(route), scene.options(route)
+    assert answered(world, None, route, url, options) == 401
+    options["headers"] = options.get("headers", {}) | {"Authorization": "Bearer kumoi_" + "A" * 49}
+    assert answered(world, None, route, url, options) == 401
+
+
+@pytest.mark.parametrize("route", GUARDED, ids=named)
+def test_without_the_right_nobody_gets_through(world: Any, scene: Scene, route: Route) -> None:
+    assert route.action is not None
+    url, options = scene.url(route), scene.options(route)
+    for who in sorted(EVERYBODY - MAY[route.action]):
+        for token in tokens(world, who, may=False):
+            assert answered(world, token, route, url, options) in (403, 404), who
+    champion = world.acme.admin if "a" in MAY[route.action] else world.operator
+    if route.action in BEFORE:
+        assert world.api(champion, "POST", url.replace(*BEFORE[route.action])).status_code == 200
+    assert answered(world, champion, route, url, options) in route.successes
+    if route.action in AFTER:
+        assert world.api(champion, "POST", url.replace(*AFTER[route.action])).status_code == 200
+
+
+@pytest.mark.parametrize("route", [r for r in GUARDED if r.method == "GET"], ids=named)
+def test_with_the_right_everybody_gets_through(world: Any, scene: Scene, route: Route) -> None:
+    assert route.action is not None
+    url, options = scene.url(route), scene.options(route)
+    for who in sorted(MAY[route.action]):
+        for token in tokens(world, who, may=True):
+            assert answered(world, token, route, url, options) == route.status, who
