@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 from dataclasses import fields
 from pathlib import Path
 
@@ -70,6 +71,11 @@ def test_every_setting_is_documented(repository: Path) -> None:
         r"^\| `(\w+)` \|", text[text.index("## Settings") : text.index("## What is in")], re.M
     )
     assert documented == [field.name for field in fields(Settings)]
+
+
+def test_lifecycles_are_drawn_as_they_are(repository: Path) -> None:
+    drawn = runpy.run_path(str(repository / "tools/lifecycles_page.py"))["page_render"]()
+    assert (repository / "docs/lifecycles.md").read_text("utf-8") == drawn
 
 
 def test_every_route_says_what_it_does() -> None:
