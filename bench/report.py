@@ -77,6 +77,15 @@ def report_table(report: Report, machine: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def report_markdown(report: Report) -> str:
+    """The report as a table for a document."""
+    lines = ["| Figure | Value | Unit | Goal | Reference |", "|---|---:|---|---:|---:|"]
+    for figure in report.figures:
+        name, value, unit, goal, reference, _ = _row(figure)
+        lines.append(f"| `{name}` | {value} | {unit} | {goal} | {reference} |")
+    return "\n".join(lines)
+
+
 def _row(figure: Figure) -> tuple[str, ...]:
     sign = ">= " if figure.better == "higher" else "<= "
     goal = "-" if figure.goal is None else sign + number_text(figure.goal)

@@ -1,4 +1,4 @@
-"""Run every bench, one after the other, and keep each one's JSON in a directory.
+"""Run every bench, one after the other; keep each one's JSON in a directory, and figures.md for documents.
 
 run_all.py DIRECTORY [--seed N] [--rounds N] [--without-slurm]
 """
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from report import report_parse, report_table
+from report import report_markdown, report_parse, report_table
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_S = 3_600
@@ -29,6 +29,7 @@ def main() -> int:
         "submit": peerless,
         "crash": ["--rounds", str(options.rounds)],
     }
+    (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [
         name
         for name, flags in benches.items()
@@ -46,6 +47,8 @@ def bench_run(name: str, flags: list[str], directory: Path) -> bool:
     if done.stdout:
         (directory / f"{name}.json").write_text(done.stdout)
         report, machine = report_parse(done.stdout)
+        with (directory / "figures.md").open("a") as figures:
+            figures.write(f"### {name}\n\n{report_markdown(report)}\n\n")
         print(report_table(report, machine), end="\n\n", flush=True)
     return done.returncode == 0
 

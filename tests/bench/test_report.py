@@ -71,6 +71,12 @@ def test_the_table_has_a_line_a_figure() -> None:
     assert lines[6].split() == ["rounds", "20", "rounds", "-", "-", "-"]
 
 
+def test_the_table_for_documents_has_a_line_a_figure() -> None:
+    lines = report.report_markdown(report.Report("submit", 7, _figures())).splitlines()
+    assert lines[2] == "| `rate_per_s` | 1,235 | 1/s | >= 1,000 | 900.5 |"
+    assert len(lines) == 2 + len(_figures())
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (20.0, "20"), (0.949, "0.949"), (69.44, "69.4"), (548.46, "548.5"), (8323.6, "8,324")],
