@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from kumoi.model.settings import Settings
 from kumoi.web.api.openapi import document_build
@@ -73,9 +74,11 @@ def test_every_setting_is_documented(repository: Path) -> None:
     assert documented == [field.name for field in fields(Settings)]
 
 
-def test_lifecycles_are_drawn_as_they_are(repository: Path) -> None:
-    drawn = runpy.run_path(str(repository / "tools/lifecycles_page.py"))["page_render"]()
-    assert (repository / "docs/lifecycles.md").read_text("utf-8") == drawn
+@pytest.mark.parametrize("name", ["api", "lifecycles"])
+def test_generated_pages_are_as_they_are_generated(repository: Path, name: str) -> None:
+    rendered = runpy.run_path(str(repository / f"tools/{name}_page.py"))["page_render"]()
+    written = (repository / f"docs/{name}.md").read_text("utf-8")
+    assert written == rendered, f"run tools/{name}_page.py"
 
 
 def test_every_route_says_what_it_does() -> None:
