@@ -158,9 +158,9 @@ def key_of(actor: Actor, text: str, digest: bytes = b"\0" * 32) -> IdempotencyKe
 
 
 @contextmanager
-def plane_open(directory: Path) -> Iterator[World]:
-    """A founded region whose data lie in `directory`."""
-    store = Store(f"sqlite:///{directory / 'kumoi.db'}")
+def plane_open(directory: Path, database_url: str | None = None) -> Iterator[World]:
+    """A founded region whose data lie in `directory`, and its rows in another database if one is given."""
+    store = Store(database_url or f"sqlite:///{directory / 'kumoi.db'}")
     token = token_format(os.urandom(32))
     founded = region_found(store, region_name="test", cell=7, now_us=NOW_US, admin_token=token)
     signer = Signer(ORIGIN, os.urandom(32))

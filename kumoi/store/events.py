@@ -17,7 +17,8 @@ DONE = "done"
 REFUSED = "refused"
 SYSTEM_ACTOR = "plane"
 
-# Sorted keys, no floats: on such values this encoding equals RFC 8785 (a property test holds them together).
+# Sorted ASCII keys, no floats: on such values this encoding equals RFC 8785 (a property test holds them
+# together). With other keys it would not: RFC 8785 sorts by UTF-16, this by Unicode.
 _canonical = msgspec.json.Encoder(order="deterministic")
 _decoder = msgspec.json.Decoder(type=dict[str, Any])
 

@@ -1,12 +1,14 @@
 """Usage: exact sums of metered intervals, clipped to a period."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from plane_fixture import Tenant, World
+from plane_fixture import Tenant, World, plane_open
 
 from kumoi.app.usage import (
     PERIOD_S_MAX,
@@ -25,6 +27,13 @@ from kumoi.store.writer import Change
 HOUR_US = 3_600 * US_PER_S
 T0 = "2027-01-15T00:00:00Z"
 T0_US = time_parse(T0)
+
+
+@pytest.fixture
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A region on each kind of database: the sums are made in SQL."""
+    with plane_open(tmp_path, database_url) as opened:
+        yield opened
 
 
 @pytest.fixture
