@@ -22,6 +22,7 @@ from kumoi.store.schema import (
     events,
     hosts,
     in_state,
+    is_false,
     is_live,
     jobs,
     plans,
@@ -94,7 +95,7 @@ def _use_load(connection: Connection) -> tuple[dict[str, tuple[int, int]], dict[
 
 
 def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
-    held = select(attempt_devices.c.device_id).where(~attempt_devices.c.released)
+    held = select(attempt_devices.c.device_id).where(is_false(attempt_devices.c.released))
     statement = (
         select(devices).where(devices.c.id.not_in(held)).order_by(devices.c.host_id, devices.c.ordinal)
     )

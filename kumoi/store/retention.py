@@ -14,6 +14,7 @@ from kumoi.store.schema import (
     attempts,
     events,
     idempotency_keys,
+    is_false,
     jobs,
     plans,
     refusals,
@@ -54,7 +55,7 @@ def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: in
     """Attempts that ended before `before_us` and whose logs are still kept."""
     statement = (
         select(attempts.c.id)
-        .where(attempts.c.ended_us < before_us, ~attempts.c.log_purged, attempts.c.engine == engine)
+        .where(attempts.c.ended_us < before_us, is_false(attempts.c.log_purged), attempts.c.engine == engine)
         .limit(limit)
     )
     return connection.execute(statement).scalars().all()
@@ -62,7 +63,7 @@ def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: in
 
 def tombstones_to_purge(connection: Connection, engine: str, limit: int) -> Sequence[str]:
     """Tombstones whose remains the engine may still hold."""
-    statement = select(tombstones.c.ref).where(~tombstones.c.purged, tombstones.c.engine == engine)
+    statement = select(tombstones.c.ref).where(is_false(tombstones.c.purged), tombstones.c.engine == engine)
     return connection.execute(statement.limit(limit)).scalars().all()
 
 

@@ -4,7 +4,7 @@
 """
 
 from kumoi.store.schema.access import organizations, principals, projects, region, role_bindings, tokens
-from kumoi.store.schema.columns import AnyRow, in_state, metadata
+from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
 from kumoi.store.schema.places import devices, hosts, pools, sites
 from kumoi.store.schema.records import (
     events,
@@ -37,6 +37,7 @@ __all__ = [
     "hosts",
     "idempotency_keys",
     "in_state",
+    "is_false",
     "is_live",
     "job_dependencies",
     "jobs",

@@ -39,6 +39,11 @@ def in_state(table: Table, state: str) -> ColumnElement[bool]:
     return table.c.state == literal_column(f"'{state}'")
 
 
+def is_false(column: Column[bool]) -> ColumnElement[Any]:
+    """`column` is false, as the partial indexes have it: SQLite compares their text."""
+    return literal_column(f"NOT {column.table.name}.{column.name}")
+
+
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
     """A CHECK that the column has one of the values."""
     listed = ", ".join(f"'{value}'" for value in values)

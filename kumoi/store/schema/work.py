@@ -180,6 +180,13 @@ attempts = Table(
         sqlite_where=text(LIVE_ATTEMPT),
         postgresql_where=text(LIVE_ATTEMPT),
     ),
+    Index(
+        "ix_attempts_engine",
+        "engine",
+        "id",
+        sqlite_where=text(LIVE_ATTEMPT),
+        postgresql_where=text(LIVE_ATTEMPT),
+    ),
     # A second live attempt of one task cannot be written, whoever tries.
     Index(
         "uq_attempts_live_task",
@@ -240,7 +247,12 @@ tombstones = Table(
     Column("incarnation", String(40), nullable=False),
     us("ended_us"),
     Column("purged", Boolean, nullable=False, server_default=text("false")),
-    Index(None, "ended_us"),
+    Index(
+        "ix_tombstones_kept",
+        "engine",
+        sqlite_where=text("NOT purged"),
+        postgresql_where=text("NOT purged"),
+    ),
 )
 
 

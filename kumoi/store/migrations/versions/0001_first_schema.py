@@ -106,7 +106,14 @@ def upgrade() -> None:
         sa.Column("purged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("ref", name=op.f("pk_tombstones")),
     )
-    op.create_index(op.f("ix_tombstones_ended_us"), "tombstones", ["ended_us"], unique=False)
+    op.create_index(
+        "ix_tombstones_kept",
+        "tombstones",
+        ["engine"],
+        unique=False,
+        sqlite_where=sa.text("NOT purged"),
+        postgresql_where=sa.text("NOT purged"),
+    )
     op.create_table(
         "events",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -541,6 +548,14 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempts")),
         sa.UniqueConstraint("task_id", "number", name=op.f("uq_attempts_task_id_number")),
+    )
+    op.create_index(
+        "ix_attempts_engine",
+        "attempts",
+        ["engine", "id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
     )
     op.create_index(op.f("ix_attempts_job_id"), "attempts", ["job_id"], unique=False)
     op.create_index(
