@@ -170,7 +170,7 @@ class StagedFile:
 
 
 class FileStore:
-    """Files below `root`, in a directory for each project."""
+    """Files below `root`, in `root/<organization>/<project>`, which the sandbox binds into tasks."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -186,11 +186,6 @@ class FileStore:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
-
-    def project_dir(self, owner: FileOwner) -> Path:
-        """The directory of a project, made if need be: what is bound into its tasks."""
-        with self._directory(owner, (), create=True):
-            return self._root / owner.organization_id / owner.project_id
 
     async def stage(
         self, owner: FileOwner, path: str, chunks: AsyncIterable[bytes], bytes_max: int

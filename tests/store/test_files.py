@@ -44,8 +44,10 @@ def store(tmp_path: Path) -> Iterator[FileStore]:
 
 @pytest.fixture
 def place(store: FileStore) -> Path:
-    """The project's directory, as its tasks see it."""
-    return store.project_dir(OWNER)
+    """The project's directory, as its tasks see it, empty."""
+    put(store, "first", b"")
+    asyncio.run(store.delete(OWNER, "first"))
+    return store._root / OWNER.organization_id / OWNER.project_id
 
 
 @pytest.fixture
