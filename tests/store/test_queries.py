@@ -148,8 +148,8 @@ def plan_apply(connection: Connection, filled: Filled) -> None:
 QUERIES: dict[str, Any] = {
     "job_list": lambda c, f: jobs.job_list(c, f.region.projects["one"], None, 100, f.job_ids[-10]),
     "job_list by state": lambda c, f: jobs.job_list(c, f.region.projects["one"], "succeeded", 100, None),
-    "job_get": lambda c, f: jobs.job_get(c, f.job_ids[0]),
-    "task_counts": lambda c, f: jobs.task_counts(c, f.job_ids[0]),
+    "job_get": lambda c, f: jobs.job_get(c, f.job_ids[-RECENT]),
+    "task_counts": lambda c, f: jobs.task_counts(c, f.job_ids[-RECENT]),
     "dependencies_unmet": lambda c, f: jobs.dependencies_unmet(c, f.job_ids[-1]),
     "jobs_waiting": lambda c, f: jobs.jobs_waiting(c),
     "jobs_expandable": lambda c, f: jobs.jobs_expandable(c, 2_000),
@@ -157,9 +157,9 @@ QUERIES: dict[str, Any] = {
     "jobs_expand": lambda c, f: jobs.jobs_expand(c, T0_US, 0, 2_000, 200),
     "job_cancel": lambda c, f: jobs.job_cancel(c, f.job_ids[-1_200], T0_US, "why"),
     "jobs_settle": lambda c, f: jobs.jobs_settle(c, f.job_ids[-1_300:-1_290], T0_US),
-    "task_list": lambda c, f: tasks.task_list(c, f.job_ids[0], 100, -1),
-    "attempt_find": lambda c, f: tasks.attempt_find(c, f.job_ids[0], 0, None),
-    "placements_of": lambda c, f: tasks.placements_of(c, f.job_ids[0]),
+    "task_list": lambda c, f: tasks.task_list(c, f.job_ids[-RECENT], 100, -1),
+    "attempt_find": lambda c, f: tasks.attempt_find(c, f.job_ids[-RECENT], 0, None),
+    "placements_of": lambda c, f: tasks.placements_of(c, f.job_ids[-RECENT]),
     "task_waiting_first": lambda c, f: tasks.task_waiting_first(c, f.job_ids[-1_200]),
     "snapshot_load": lambda c, f: placement.snapshot_load(c, 256),
     "plan_apply": plan_apply,
@@ -198,7 +198,6 @@ SORTED_BY_INDEX = (
     "jobs_expand",
     "event_list",
     "event_list_logged",
-    "task_list",
 )
 
 
