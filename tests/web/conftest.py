@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from kumoi import main
 from kumoi.app.plane import Plane
 from kumoi.engines.fake import FAKE_HOST, FakeEngine
+from kumoi.loops.runner import Runner
 from kumoi.model.settings import Settings
 from kumoi.web.api.application import Application, application_create
 from kumoi.web.settings import WebSettings
@@ -107,6 +109,7 @@ class World:
 
     api: Api
     plane: Plane
+    loops: Runner
     engine: FakeEngine
     operator: str
     acme: Tenant
@@ -166,27 +169,24 @@ def tenant_create(api: Api, operator: str, name: str) -> Tenant:
     return tenant
 
 
-@pytest.fixture(scope="session")
-def plane_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("region")
-
-
-@pytest.fixture(scope="session")
-def world(plane_dir: Path) -> Iterator[World]:
+@contextmanager
+def region_open(place: Path) -> Iterator[World]:
+    """A region founded in `place`, with its loops running and its first host seen."""
     host = replace(FAKE_HOST, cpu_milli=1_000_000, memory_bytes=4 << 40)
     engine = FakeEngine(lambda: time.time_ns() // 1_000, (host,))
     engine.name = "sandbox"
-    patch = pytest.MonkeyPatch()
-    patch.setattr(main, "_engines_build", lambda *_: {"sandbox": engine})
-    plane, loops = main.plane_build(Settings(plane_dir, log_interval_s=0.1))
-    patch.undo()
-    operator = (plane_dir / "admin.token").read_text().strip()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "_engines_build", lambda *_: {"sandbox": engine})
+        plane, loops = main.plane_build(Settings(place, log_interval_s=0.1))
+    operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:
         application = application_create(plane, WebSettings(heartbeat_s=0.05, watchers_max=2))
         api = Api(runner, application)
         acme, rival = (tenant_create(api, operator, name) for name in ("acme", "rival"))
+        world = World(api, plane, loops, engine, operator, acme, rival)
         loops.start()
-        yield World(api, plane, engine, operator, acme, rival)
+        world.wait(lambda: api(operator, "GET", "/v1/hosts").json()["items"])
+        yield world
         application.stop()
         loops.stop()
         api.close()
@@ -194,5 +194,19 @@ def world(plane_dir: Path) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The region that tests share; what one of them changes for others it makes for itself."""
+    with region_open(tmp_path_factory.mktemp("region")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 def api(world: World) -> Api:
     return world.api
+
+
+@pytest.fixture(scope="module")
+def own_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A region for one module that leaves nothing as it was."""
+    with region_open(tmp_path_factory.mktemp("own")) as opened:
+        yield opened

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kumoi.web")
 UNKNOWN_ROUTE = "-"
+_INSTANCE_MAX = 1_024
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _BEARER = re.compile(rb"bearer +([!-~]{1,512})", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -196,7 +197,7 @@ class Application:
 
     def _problem(self, error: KumoiError, scope: Scope, headers: RequestHeaders, request_id: str) -> Answer:
         language = headers.get(b"accept-language", b"").decode("latin-1")
-        instance = scope["raw_path"].decode("latin-1")
+        instance = scope["raw_path"][:_INSTANCE_MAX].decode("latin-1")
         return problem_answer(error, self._texts, language, instance, request_id)
 
 
