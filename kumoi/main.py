@@ -239,7 +239,7 @@ def plane_build(settings: "Settings") -> "tuple[Plane, Runner]":
     )
     runner = Runner(store, _loops_build(context, signer, settings))
     wakes.append(runner.nudge)
-    plane.nudge = lambda: runner.nudge("jobs", "placement", "tasks")
+    plane.nudge = runner.nudge
     for engine in engines.values():
         engine.on_change(lambda: runner.nudge("tasks"))
     return plane, runner

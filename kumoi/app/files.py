@@ -69,7 +69,7 @@ async def file_write(
         try:
             await plane.files.prepare(staged)
             detail = {"path": path, "size_bytes": staged.size_bytes, "sha256": staged.sha256}
-            await plane.commit(_event(plane, place, Action.FILE_WRITE, actor, detail), wake=False)
+            await plane.commit(_event(plane, place, Action.FILE_WRITE, actor, detail))
             written = await plane.files.publish(staged)
         finally:
             await plane.files.discard(staged)
@@ -81,7 +81,7 @@ async def file_delete(plane: Plane, actor: Actor, project_id: str, path: str) ->
     place = await _file_authorized(plane, actor, Action.FILE_DELETE, project_id, path)
     with _answered():
         await plane.files.stat(_owner(place), path)
-        await plane.commit(_event(plane, place, Action.FILE_DELETE, actor, {"path": path}), wake=False)
+        await plane.commit(_event(plane, place, Action.FILE_DELETE, actor, {"path": path}))
         await plane.files.delete(_owner(place), path)
     return Written(204, b"")
 

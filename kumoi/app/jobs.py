@@ -110,7 +110,7 @@ async def job_cancel(plane: Plane, actor: Actor, job: str, key: IdempotencyKey |
         ref = JobRef(job, row.name, state)
         return Change([(schema.events, [event])], key=key, answer=answer(200, ref))
 
-    return await plane.commit_built(build, key)
+    return await plane.commit_built(build, key, wake=("tasks", "jobs"))
 
 
 async def job_authorized(plane: Plane, actor: Actor, action: Action, job_id: str) -> AnyRow:
@@ -214,7 +214,7 @@ async def _submit(
 ) -> Written:
     """Write the jobs. What refers to other rows is checked in the same transaction, alone in its commit."""
     change = _change(plane, actor, place, submitted, key, reply)
-    wake = any(one.pool.state == "open" for one in submitted)
+    wake = ("jobs",) if any(one.pool.state == "open" for one in submitted) else ()
     if not any(one.depends_on or one.spec.secrets for one in submitted):
         return await plane.commit(change, wake=wake)
 
@@ -222,7 +222,7 @@ async def _submit(
         _references_check(connection, place.id, submitted)
         return change
 
-    return await plane.commit_built(build, key)
+    return await plane.commit_built(build, key, wake=wake)
 
 
 def _change(

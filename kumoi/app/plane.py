@@ -1,7 +1,7 @@
 """The plane as requests see it: who asks, may they, and the one way to write."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,13 +61,13 @@ def _now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _nobody() -> None:
+def _nobody(*_names: str) -> None:
     """No loop listens."""
 
 
 @dataclass(slots=True)
 class Plane:
-    """Everything that the functions of `app` work on. `nudge` wakes the loops; it carries no payload."""
+    """Everything that the functions of `app` work on. `nudge` wakes loops by name."""
 
     store: Store
     guard: Guard
@@ -77,7 +77,7 @@ class Plane:
     region: Region
     data_dir: Path
     engines: Mapping[str, Engine] = field(default_factory=dict)
-    nudge: Callable[[], None] = _nobody
+    nudge: Callable[..., None] = _nobody
     clock_us: Callable[[], int] = _now_us
     directory: Directory = field(init=False)
     _holders: dict[bytes, tuple[TokenHolder, int]] = field(default_factory=dict)
@@ -145,18 +145,22 @@ class Plane:
             )
         raise not_found(name)
 
-    async def commit(self, change: Change, *, wake: bool = True) -> Written:
-        """Write `change` durably and, unless nothing follows from it, wake the loops."""
+    async def commit(self, change: Change, *, wake: Sequence[str] = ()) -> Written:
+        """Write `change` durably and wake the loops that it concerns."""
         try:
             written = await self.store.commit(change)
         except StoreError as error:
             raise answer_of(error) from error
         if wake:
-            self.nudge()
+            self.nudge(*wake)
         return written
 
     async def commit_built(
-        self, build: Callable[[Connection], Change], key: IdempotencyKey | None = None
+        self,
+        build: Callable[[Connection], Change],
+        key: IdempotencyKey | None = None,
+        *,
+        wake: Sequence[str] = (),
     ) -> Written:
         """`commit` for a change that must be built from what the transaction reads; costs a commit alone.
 
@@ -169,7 +173,8 @@ class Plane:
             )
         except StoreError as error:
             raise answer_of(error) from error
-        self.nudge()
+        if wake:
+            self.nudge(*wake)
         return written
 
     async def _refusal_count(self, actor: Actor, action: Action) -> None:

@@ -127,6 +127,6 @@ async def _pool_move(
         move = Move(schema.pools, pool.id, source, target, {})
         return Change([(schema.events, [event])], [move], key, answer(200, moved, moved.version))
 
-    written = await plane.commit_built(build, key)
+    written = await plane.commit_built(build, key, wake=("jobs", "placement"))
     plane.access_changed()
     return written

@@ -9,7 +9,7 @@ from kumoi.model.access import Action, Actor
 from kumoi.model.jobs import HostRefusal, JobWhy
 from kumoi.store import jobs, tasks
 from kumoi.store.database import Connection
-from kumoi.store.placement import pool_is_open, snapshot_load, task_view
+from kumoi.store.placement import pool_is_open, snapshot_load, task_waiting_first
 from kumoi.store.schema import AnyRow
 
 _ENDED = "it has ended"
@@ -37,16 +37,14 @@ def _explain(connection: Connection, row: AnyRow) -> JobWhy:
 
 def _refusals(connection: Connection, job_id: str) -> tuple[tuple[HostRefusal, ...], bool]:
     """Why hosts refuse the job's first waiting task now, and whether any would take it."""
-    waiting = tasks.task_waiting_first(connection, job_id)
-    if waiting is None:
+    view = task_waiting_first(connection, job_id)
+    if view is None:
         return (), False
-    view = task_view(waiting)
     hosts = snapshot_load(connection, 0).hosts
-    reasons = Counter(refusal_reason(Room(host), view) for host in hosts)
-    placeable = reasons.pop(None, 0) > 0
-    return tuple(
-        HostRefusal(reason or "", count) for reason, count in sorted(reasons.items(), key=str)
-    ), placeable
+    reasons = Counter(refusal_reason(Room(host), view) or "" for host in hosts)
+    placeable = reasons.pop("", 0) > 0
+    refusals = (HostRefusal(reason, count) for reason, count in sorted(reasons.items()))
+    return tuple(refusals), placeable
 
 
 def _explanation(

@@ -1,24 +1,31 @@
 """Placement: snapshot, decide, apply what still holds."""
 
-from kumoi.core.placement import place
+from kumoi.core.placement import Plan, Snapshot, place
 from kumoi.loops.context import LoopContext
 from kumoi.store.placement import plan_apply, snapshot_load
 from kumoi.store.writer import Fence
 
-TASK_LIMIT = 256
+WINDOW = 64
+WINDOW_MAX = 5_000
+"""What waits is looked at a window at a time; all of it only when nothing of the first window fits."""
 
 
 def placement_activate(context: LoopContext, fence: Fence) -> bool:
     """Place waiting tasks. What was not applied is decided again on a fresh snapshot."""
-    now_us = context.clock_us()
-    snapshot = context.store.read_wait(snapshot_load, TASK_LIMIT)
-    if not snapshot.tasks:
-        return False
-    plan = place(snapshot, now_us, seed=fence.epoch)
+    snapshot, plan = _decide(context, fence, WINDOW)
+    if not plan.placed and len(snapshot.tasks) >= WINDOW:
+        snapshot, plan = _decide(context, fence, WINDOW_MAX)
+    if len(snapshot.tasks) < WINDOW:
+        context.nudge("jobs")
     if not plan.placed:
         return False
-    applied = context.store.transact_wait(
-        fence, plan_apply, plan, snapshot, epoch=fence.epoch, now_us=now_us, cell=context.cell
+    context.store.transact_wait(
+        fence, plan_apply, plan, snapshot, epoch=fence.epoch, now_us=plan.decided_us, cell=context.cell
     )
-    context.nudge("tasks", "jobs")
-    return applied < len(plan.placed) or len(snapshot.tasks) == TASK_LIMIT
+    context.nudge("tasks")
+    return len(snapshot.tasks) >= WINDOW
+
+
+def _decide(context: LoopContext, fence: Fence, window: int) -> tuple[Snapshot, Plan]:
+    snapshot = context.store.read_wait(snapshot_load, window)
+    return snapshot, place(snapshot, context.clock_us(), seed=fence.epoch)

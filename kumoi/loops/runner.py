@@ -1,7 +1,7 @@
 """What wakes the loops, and what stops them.
 
 A loop is a function without input that may be killed at any line and repeated. It runs when nudged and at
-its interval, only while its lease is held, and never more often than its pause allows.
+its interval, only while its lease is held, and rests in between, so that what gathers is done together.
 """
 
 import logging
@@ -23,6 +23,7 @@ LEASE_TTL_S = 6.0
 LEASE_MARGIN_S = 2.0
 BACKOFF_S = 1.0
 STOP_S = 10.0
+REST_MAX_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ class Loop:
     name: str
     activate: Callable[[Fence], bool]
     interval_s: float
-    pause_s: float = 0.002
+    rest_s: float = 0.0
+    """How long it rests at least. A busy loop rests as long as it worked, and then does more at once."""
 
 
 @dataclass(slots=True)
@@ -106,9 +108,11 @@ class Runner:
             fence = self.fence(loop.name)
             if self._stopping.is_set() or fence is None:
                 continue
+            began_s = time.monotonic()
             if self._activate(loop, fence):
                 wake.set()
-            self._stopping.wait(loop.pause_s)
+            worked_s = time.monotonic() - began_s
+            self._stopping.wait(max(loop.rest_s, min(worked_s, REST_MAX_S)))
 
     def _activate(self, loop: Loop, fence: Fence) -> bool:
         try:

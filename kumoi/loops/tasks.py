@@ -25,18 +25,52 @@ def tasks_activate(context: LoopContext, fence: Fence) -> bool:
     """One pass over every engine. More to do at once where a limit was reached."""
     more = False
     for engine in context.engines.values():
-        ended = attempts_collect(context, engine, fence)
-        attempts_stop(context, engine)
-        started = attempts_start(context, engine, fence)
-        more = more or ended == END_LIMIT or started == START_LIMIT
+        more = _engine_serve(context, engine, fence) or more
     return more
 
 
-def attempts_start(context: LoopContext, engine: Engine, fence: Fence) -> int:
-    """Start placed attempts. What the engine will never start ends here; what it cannot start now waits."""
+def _engine_serve(context: LoopContext, engine: Engine, fence: Fence) -> bool:
+    """Take what ended, start what was placed, and record both in one transaction."""
+    ended = engine.ended(END_LIMIT)
+    attempts_stop(context, engine)
     rows = context.store.read_wait(attempts.attempts_to_start, engine.name, START_LIMIT)
+    started, refused = _attempts_start(context, engine, rows)
+    ends = [end_of(observation) for observation in ended] + refused
+    attempts_record(context, engine, fence, started, ends)
+    return len(ended) == END_LIMIT or len(rows) == START_LIMIT
+
+
+def attempts_collect(context: LoopContext, engine: Engine, fence: Fence) -> None:
+    """Record the exits that the engine holds."""
+    ends = [end_of(observation) for observation in engine.ended(END_LIMIT)]
+    attempts_record(context, engine, fence, {}, ends)
+
+
+def attempts_record(
+    context: LoopContext,
+    engine: Engine,
+    fence: Fence,
+    started: Mapping[str, int],
+    ends: Sequence[AttemptEnd],
+) -> None:
+    """Write starts and ends, then let the engine forget the ends, and wake whom they concern."""
+    if not started and not ends:
+        return
+    now_us = context.clock_us()
+    jobs_ended = context.store.transact_wait(fence, attempts.attempts_record, started, ends, now_us)
+    if ends:
+        engine.forget([end.attempt_id for end in ends])
+        context.nudge("placement")
+    if jobs_ended:
+        context.nudge("jobs")
+
+
+def _attempts_start(
+    context: LoopContext, engine: Engine, rows: Sequence[AnyRow]
+) -> tuple[dict[str, int], list[AttemptEnd]]:
+    """Start placed attempts. What the engine will never start ends here; what it cannot start now waits."""
     if not rows:
-        return 0
+        return {}, []
     specs, ends = _specs_build(context, rows)
     results = engine.ensure(specs)
     now_us = context.clock_us()
@@ -45,24 +79,7 @@ def attempts_start(context: LoopContext, engine: Engine, fence: Fence) -> int:
         for ref, error in results.items()
         if isinstance(error, StartRefused)
     ]
-    started = {ref: now_us for ref, error in results.items() if error is None}
-    if started:
-        context.store.transact_wait(fence, attempts.attempts_started, started)
-    ends_record(context, ends, fence)
-    return len(rows)
-
-
-def attempts_collect(context: LoopContext, engine: Engine, fence: Fence) -> int:
-    """Record the exits that the engine holds, then let it forget them."""
-    ended = engine.ended(END_LIMIT)
-    if not ended:
-        return 0
-    ends_record(context, [end_of(observation) for observation in ended], fence)
-    refs = [observation.ref for observation in ended]
-    states = context.store.read_wait(attempts.attempt_states, refs)
-    engine.forget([ref for ref in refs if states.get(ref, "ended") == "ended"])
-    context.nudge("jobs", "placement")
-    return len(ended)
+    return {ref: now_us for ref, error in results.items() if error is None}, ends
 
 
 def attempts_stop(context: LoopContext, engine: Engine) -> None:
@@ -70,13 +87,6 @@ def attempts_stop(context: LoopContext, engine: Engine) -> None:
     rows = context.store.read_wait(attempts.attempts_live, engine.name, ("stopping",), "", STOP_LIMIT)
     if rows:
         engine.stop([row.id for row in rows], STOP_GRACE_S)
-
-
-def ends_record(context: LoopContext, ends: Sequence[AttemptEnd], fence: Fence) -> None:
-    """Write ends, in parts that keep the transaction short."""
-    now_us = context.clock_us()
-    for start in range(0, len(ends), END_LIMIT):
-        context.store.transact_wait(fence, attempts.attempts_end, ends[start : start + END_LIMIT], now_us)
 
 
 def end_of(observation: Observation) -> AttemptEnd:

@@ -2,7 +2,7 @@
 
 from kumoi.engines.base import Engine, EngineError, Observation
 from kumoi.loops.context import LoopContext
-from kumoi.loops.tasks import attempts_collect, end_of, end_without_record, ends_record
+from kumoi.loops.tasks import attempts_collect, attempts_record, end_of, end_without_record
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 from kumoi.store import attempts
@@ -58,7 +58,7 @@ def leases_expire(context: LoopContext, engine: Engine, fence: Fence) -> None:
         for row in leased
         if row.lease_us + EXPIRED_MARGIN_US < now_us
     ]
-    ends_record(context, ends, fence)
+    attempts_record(context, engine, fence, {}, ends)
 
 
 def attempts_reconcile(context: LoopContext, engine: Engine, fence: Fence) -> None:
@@ -72,7 +72,7 @@ def attempts_reconcile(context: LoopContext, engine: Engine, fence: Fence) -> No
         for row in rows
         if row.id not in known and row.start_before_us + START_MARGIN_US < now_us
     ]
-    ends_record(context, ends, fence)
+    attempts_record(context, engine, fence, {}, ends)
 
 
 def _observe_all(engine: Engine) -> dict[str, Observation]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from kumoi.core.metering import Interval, intervals_due
 from kumoi.core.retries import TaskNext, decide_next
@@ -17,7 +17,6 @@ from kumoi.store.schema import (
     attempts,
     devices,
     events,
-    hosts,
     is_live,
     jobs,
     projects,
@@ -47,45 +46,46 @@ class AttemptEnd:
     detail: str
 
 
+# What every activation reads is built once: building an expression costs more than SQLite's answer.
+_TO_START = (
+    select(
+        attempts,
+        tasks.c.ordinal,
+        jobs.c.spec,
+        jobs.c.array_size,
+        projects.c.number.label("project_number"),
+    )
+    .join(tasks, tasks.c.id == attempts.c.task_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .join(projects, projects.c.id == attempts.c.project_id)
+    .where(is_live(), attempts.c.state == "placed", attempts.c.engine == bindparam("of_engine"))
+    .order_by(attempts.c.id)
+    .limit(bindparam("most"))
+)
+_LIVE_OF = (
+    select(attempts)
+    .where(
+        is_live(),
+        attempts.c.state.in_(bindparam("states", expanding=True)),
+        attempts.c.engine == bindparam("of_engine"),
+        attempts.c.id > bindparam("after_id"),
+    )
+    .order_by(attempts.c.id)
+    .limit(bindparam("most"))
+)
+
+
 def attempts_to_start(connection: Connection, engine: str, limit: int) -> Sequence[AnyRow]:
     """Placed attempts with what is needed to start them, oldest first."""
-    statement = (
-        select(
-            attempts,
-            tasks.c.ordinal,
-            jobs.c.spec,
-            jobs.c.name.label("job_name"),
-            jobs.c.array_size,
-            projects.c.number.label("project_number"),
-            hosts.c.name.label("host_name"),
-        )
-        .join(tasks, tasks.c.id == attempts.c.task_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .join(projects, projects.c.id == attempts.c.project_id)
-        .join(hosts, hosts.c.id == attempts.c.host_id)
-        .where(is_live(), attempts.c.state == "placed", attempts.c.engine == engine)
-        .order_by(attempts.c.id)
-        .limit(limit)
-    )
-    return connection.execute(statement).all()
+    return connection.execute(_TO_START, {"of_engine": engine, "most": limit}).all()
 
 
 def attempts_live(
     connection: Connection, engine: str, states: Sequence[str] = _LIVE, after_id: str = "", limit: int = 1_000
 ) -> Sequence[AnyRow]:
     """Live attempts of an engine by id, after `after_id`."""
-    statement = (
-        select(attempts)
-        .where(
-            attempts.c.state.in_(states),
-            is_live(),
-            attempts.c.engine == engine,
-            attempts.c.id > after_id,
-        )
-        .order_by(attempts.c.id)
-        .limit(limit)
-    )
-    return connection.execute(statement).all()
+    parameters = {"states": list(states), "of_engine": engine, "after_id": after_id, "most": limit}
+    return connection.execute(_LIVE_OF, parameters).all()
 
 
 def attempts_leased(connection: Connection, engine: str, limit: int = 10_000) -> Sequence[AnyRow]:
@@ -132,6 +132,8 @@ def secrets_sealed(
 
 def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> None:
     """Move placed attempts to `running`; those that are further already stay as they are."""
+    if not started_us:
+        return
     states = attempt_states(connection, list(started_us))
     moves = [
         Move(attempts, attempt_id, "placed", "running", {"started_us": at_us})
@@ -150,11 +152,21 @@ def leases_move(connection: Connection, attempt_ids: Sequence[str], lease_us: in
     )
 
 
+def attempts_record(
+    connection: Connection, started_us: Mapping[str, int], ends: Sequence[AttemptEnd], now_us: int
+) -> Sequence[str]:
+    """Record starts and ends in one transaction. Returns the jobs that ended with them."""
+    attempts_started(connection, started_us)
+    return attempts_end(connection, ends, now_us)
+
+
 def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int) -> Sequence[str]:
-    """Record the ends: attempt, use, devices, task, job and event together. Returns the ids recorded.
+    """Record the ends: attempt, use, devices, task, job and event together. Returns the jobs that ended.
 
     Repeating it changes nothing: an attempt that ended already is left alone.
     """
+    if not ends:
+        return []
     rows = _live_rows(connection, [end.attempt_id for end in ends])
     known = [end for end in ends if end.attempt_id in rows]
     if not known:
@@ -174,8 +186,7 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         [_task_move(rows[end.attempt_id], nexts[end.attempt_id], now_us) for end in known],
     )
     insert_many(connection, events, [_event(rows[end.attempt_id], end, now_us) for end in known])
-    jobs_settle(connection, sorted({row.job_id for row in rows.values()}), now_us)
-    return [end.attempt_id for end in known]
+    return sorted(jobs_settle(connection, sorted({row.job_id for row in rows.values()}), now_us))
 
 
 def attempts_meter(connection: Connection, now_us: int, limit: int) -> int:

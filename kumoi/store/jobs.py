@@ -134,26 +134,61 @@ def jobs_release(connection: Connection, now_us: int, limit: int) -> int:
     return len(moves)
 
 
+def jobs_waiting(connection: Connection) -> bool:
+    """Whether any job waits for another."""
+    return connection.execute(select(jobs.c.id).where(in_state(jobs, "waiting")).limit(1)).first() is not None
+
+
+def jobs_expandable(connection: Connection, lookahead: int) -> bool:
+    """Whether the turn of any pending job has come."""
+    return any(_turn(connection, pool_id, lookahead)[1] > 0 for pool_id in _pools_open(connection))
+
+
 def jobs_expand(connection: Connection, now_us: int, cell: int, lookahead: int, limit: int) -> int:
     """Write the tasks of pending jobs of open pools, in queue order, while few tasks wait there.
 
     Returns how many jobs moved. A paused pool holds its jobs as they are, however many.
     """
     moved = 0
-    for pool_id in connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all():
-        queued = connection.execute(
-            select(func.count()).where(tasks.c.pool_id == pool_id, in_state(tasks, "queued"))
-        ).scalar_one()
-        if queued < lookahead:
-            moved += _pool_expand(connection, pool_id, now_us, cell, lookahead - queued, limit)
+    for pool_id in _pools_open(connection):
+        priority, room = _turn(connection, pool_id, lookahead)
+        if room > 0:
+            moved += _pool_expand(connection, pool_id, priority, now_us, cell, room, limit)
     return moved
 
 
-def _pool_expand(connection: Connection, pool_id: str, now_us: int, cell: int, room: int, limit: int) -> int:
+def _pools_open(connection: Connection) -> Sequence[str]:
+    return connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all()
+
+
+def _turn(connection: Connection, pool_id: str, lookahead: int) -> tuple[int, int]:
+    """The highest priority among a pool's pending jobs, and for how many of its tasks there is room.
+
+    Waiting tasks of a lower priority take no room: they cannot keep a job from its turn.
+    """
+    priority = connection.execute(
+        select(jobs.c.priority)
+        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"))
+        .order_by(jobs.c.priority.desc())
+        .limit(1)
+    ).scalar()
+    if priority is None:
+        return 0, 0
+    queued = connection.execute(
+        select(func.count()).where(
+            tasks.c.pool_id == pool_id, in_state(tasks, "queued"), tasks.c.priority >= priority
+        )
+    ).scalar_one()
+    return int(priority), lookahead - int(queued)
+
+
+def _pool_expand(
+    connection: Connection, pool_id: str, priority: int, now_us: int, cell: int, room: int, limit: int
+) -> int:
     statement = (
         select(jobs.c.id, jobs.c.array_size, jobs.c.priority)
-        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"))
-        .order_by(jobs.c.priority.desc(), jobs.c.id)
+        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"), jobs.c.priority == priority)
+        .order_by(jobs.c.id)
         .limit(min(limit, room))
     )
     rows: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from kumoi.core.placement import DeviceView, HostView, Placed, Plan, Snapshot, TaskView
 from kumoi.model.ids import IdKind
@@ -38,6 +38,47 @@ _SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
 _device_requests = msgspec.json.Decoder(tuple[DeviceRequest, ...])
 
 
+# What every activation reads is built once: building an expression costs more than SQLite's answer.
+_HOSTS = (
+    select(hosts, pools.c.isolation, pools.c.shared_by_organizations)
+    .join(pools, pools.c.id == hosts.c.pool_id)
+    .where(hosts.c.state == "schedulable", hosts.c.health == "up", pools.c.state == "open")
+    .order_by(hosts.c.id)
+)
+_USE = (
+    select(
+        attempts.c.host_id,
+        attempts.c.organization_id,
+        func.sum(attempts.c.cpu_milli),
+        func.sum(attempts.c.memory_bytes),
+    )
+    .where(is_live())
+    .group_by(attempts.c.host_id, attempts.c.organization_id)
+)
+_DEVICES = (
+    select(devices)
+    .where(
+        devices.c.id.not_in(select(attempt_devices.c.device_id).where(is_false(attempt_devices.c.released)))
+    )
+    .order_by(devices.c.host_id, devices.c.ordinal)
+)
+_TASK_VIEWS = select(
+    tasks.c.id,
+    tasks.c.job_id,
+    tasks.c.pool_id,
+    jobs.c.organization_id,
+    jobs.c.cpu_milli,
+    jobs.c.memory_bytes,
+    jobs.c.devices,
+    jobs.c.gang,
+).join(jobs, jobs.c.id == tasks.c.job_id)
+_TASKS = (
+    _TASK_VIEWS.where(in_state(tasks, "queued"), tasks.c.pool_id.in_(bindparam("pool_ids", expanding=True)))
+    .order_by(tasks.c.priority.desc(), tasks.c.id)
+    .limit(bindparam("task_limit"))
+)
+
+
 def snapshot_load(connection: Connection, task_limit: int) -> Snapshot:
     """Hosts of open pools that may take work, and the first `task_limit` waiting tasks of those pools."""
     host_views = _hosts_load(connection)
@@ -48,13 +89,7 @@ def snapshot_load(connection: Connection, task_limit: int) -> Snapshot:
 
 
 def _hosts_load(connection: Connection) -> list[HostView]:
-    statement = (
-        select(hosts, pools.c.isolation, pools.c.shared_by_organizations)
-        .join(pools, pools.c.id == hosts.c.pool_id)
-        .where(hosts.c.state == "schedulable", hosts.c.health == "up", pools.c.state == "open")
-        .order_by(hosts.c.id)
-    )
-    rows = connection.execute(statement).all()
+    rows = connection.execute(_HOSTS).all()
     used, tenants = _use_load(connection)
     free = _devices_load(connection)
     return [
@@ -76,64 +111,39 @@ def _hosts_load(connection: Connection) -> list[HostView]:
 
 def _use_load(connection: Connection) -> tuple[dict[str, tuple[int, int]], dict[str, set[str]]]:
     """CPU and memory held on each host, and by whom: derived from the live attempts, never counted beside."""
-    statement = (
-        select(
-            attempts.c.host_id,
-            attempts.c.organization_id,
-            func.sum(attempts.c.cpu_milli),
-            func.sum(attempts.c.memory_bytes),
-        )
-        .where(is_live())
-        .group_by(attempts.c.host_id, attempts.c.organization_id)
-    )
     used: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     tenants: dict[str, set[str]] = defaultdict(set)
-    for host_id, organization_id, cpu_milli, memory_bytes in connection.execute(statement):
+    for host_id, organization_id, cpu_milli, memory_bytes in connection.execute(_USE):
         used[host_id] = used[host_id][0] + int(cpu_milli), used[host_id][1] + int(memory_bytes)
         tenants[host_id].add(organization_id)
     return used, tenants
 
 
 def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
-    held = select(attempt_devices.c.device_id).where(is_false(attempt_devices.c.released))
-    statement = (
-        select(devices).where(devices.c.id.not_in(held)).order_by(devices.c.host_id, devices.c.ordinal)
-    )
     free: dict[str, list[DeviceView]] = defaultdict(list)
-    for row in connection.execute(statement):
+    for row in connection.execute(_DEVICES):
         free[row.host_id].append(DeviceView(row.id, row.kind, row.model))
     return free
 
 
 def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[TaskView]:
-    statement = (
-        task_view_select()
-        .where(in_state(tasks, "queued"), tasks.c.pool_id.in_(pool_ids))
-        .order_by(tasks.c.priority.desc(), tasks.c.id)
-    )
-    rows = connection.execute(statement.limit(limit)).all()
+    parameters = {"pool_ids": sorted(pool_ids), "task_limit": limit}
+    rows = connection.execute(_TASKS, parameters).all()
     if rows and len(rows) == limit and rows[-1].gang:
-        rest = statement.where(tasks.c.job_id == rows[-1].job_id)
-        rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(connection.execute(rest))
-    return [task_view(row) for row in rows]
+        gang = in_state(tasks, "queued"), tasks.c.job_id == rows[-1].job_id
+        rest = connection.execute(_TASK_VIEWS.where(*gang).order_by(tasks.c.id)).all()
+        rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(rest)
+    return [_task_view(row) for row in rows]
 
 
-def task_view_select() -> Select[*tuple[Any, ...]]:
-    """The columns that `task_view` reads."""
-    return select(
-        tasks.c.id,
-        tasks.c.job_id,
-        tasks.c.pool_id,
-        jobs.c.organization_id,
-        jobs.c.cpu_milli,
-        jobs.c.memory_bytes,
-        jobs.c.devices,
-        jobs.c.gang,
-    ).join(jobs, jobs.c.id == tasks.c.job_id)
+def task_waiting_first(connection: Connection, job_id: str) -> TaskView | None:
+    """The first waiting task of a job, as placement would see it."""
+    waiting = _TASK_VIEWS.where(in_state(tasks, "queued"), tasks.c.job_id == job_id)
+    row = connection.execute(waiting.order_by(tasks.c.id).limit(1)).one_or_none()
+    return None if row is None else _task_view(row)
 
 
-def task_view(row: AnyRow) -> TaskView:
-    """A waiting task as placement sees it."""
+def _task_view(row: AnyRow) -> TaskView:
     return TaskView(
         id=row.id,
         job_id=row.job_id,

@@ -7,8 +7,7 @@ from sqlalchemy import Connection, select
 
 from kumoi.model.jobs import Attempt, AttemptOutcome, Placement, Task
 from kumoi.model.time import US_PER_S, time_format
-from kumoi.store.placement import task_view_select
-from kumoi.store.schema import AnyRow, attempts, hosts, in_state, plans, tasks
+from kumoi.store.schema import AnyRow, attempts, hosts, plans, tasks
 
 PLACEMENTS_MAX = 100
 
@@ -89,12 +88,6 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
         )
         for row in connection.execute(statement)
     ]
-
-
-def task_waiting_first(connection: Connection, job_id: str) -> AnyRow | None:
-    """The first waiting task of a job, as placement would see it."""
-    statement = task_view_select().where(in_state(tasks, "queued"), tasks.c.job_id == job_id)
-    return connection.execute(statement.order_by(tasks.c.id).limit(1)).one_or_none()
 
 
 def _attempts_by_task(connection: Connection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:
