@@ -150,6 +150,7 @@ async def _serve(settings: "Settings") -> None:
         runner.stop()
         for engine in plane.engines.values():
             engine.close()
+        plane.files.close()
         plane.store.close()
 
 
