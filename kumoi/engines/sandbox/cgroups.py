@@ -1,4 +1,4 @@
-# ruff: noqa: PTH103, PTH106, PTH110
+# ruff: noqa: PTH102, PTH103, PTH106, PTH110
 """Control groups: memory, processes and CPU time that hold for root's tasks too. Version 2 or version 1.
 
 One group per attempt, `kumoi/<incarnation>/<ref>`, in each hierarchy that counts. Sources: the kernel's

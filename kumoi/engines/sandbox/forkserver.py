@@ -253,7 +253,7 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
             wrapper.run(setting, task, lock, wake)
             os.close(lock)
             offers.send(_IDLE_NOTE)
-            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1)
+            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
             if not message:
                 break
             task, lock = json.loads(message), descriptors[0]

@@ -1,5 +1,6 @@
 """Wake-ups from the supervisors: a named pipe that anyone may poke and nobody waits for."""
 
+import contextlib
 import os
 import select
 import threading
@@ -35,5 +36,6 @@ class Nudges:
         poll.register(self._pipe, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
         while not any(descriptor == self._stop for descriptor, _ in poll.poll()):
-            os.read(self._pipe, _CHUNK)
+            with contextlib.suppress(BlockingIOError):  # another engine on this directory was faster
+                os.read(self._pipe, _CHUNK)
             self.nudge()

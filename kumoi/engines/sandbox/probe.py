@@ -1,6 +1,7 @@
 """Can this machine make sandboxes at all? Asked once, when the engine is made."""
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from kumoi.engines.sandbox.bubblewrap import SEARCH_PATH, system_arguments
 PACKAGE_ROOT = Path(__file__).parents[3]
 _PROBE_TIMEOUT_S = 10.0
 _SECCOMP_PRINT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from kumoi.engines.sandbox.seccomp import main; main()"
+    "import sys; sys.path[:0] = sys.argv[1:]; from kumoi.engines.sandbox.seccomp import main; main()"
 )
 
 
@@ -48,9 +49,20 @@ def bwrap_find(uid: int | None) -> str:
 @functools.cache
 def seccomp_program() -> bytes:
     """The filter of system calls for this machine, made once per process. EngineUnavailable if not."""
+    library = importlib.util.find_spec("pyseccomp")
+    if library is None or library.origin is None:
+        raise EngineUnavailable("the Python package pyseccomp is not installed; run make")
     try:
         done = subprocess.run(
-            [sys.executable, "-I", "-c", _SECCOMP_PRINT, str(PACKAGE_ROOT)],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _SECCOMP_PRINT,
+                str(PACKAGE_ROOT),
+                str(Path(library.origin).parent),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_PROBE_TIMEOUT_S,

@@ -181,7 +181,7 @@ class Watch:
             return False
         inner = json.loads(first)["child-pid"]
         try:
-            if not _children(inner):
+            if not process_children(inner):
                 return False
             os.killpg(inner, signal.SIGTERM)
         except ProcessLookupError:
@@ -196,7 +196,15 @@ class Watch:
             pass
 
 
-def _children(pid: int) -> bool:
-    """Whether the sandbox's first process has a child, the command; True where the kernel does not say."""
-    found = records.file_read(f"/proc/{pid}/task/{pid}/children")
-    return found is None or bool(found.strip())
+def process_children(pid: int) -> list[int]:
+    """The children of a process."""
+    listed = records.file_read(f"/proc/{pid}/task/{pid}/children")
+    if listed is not None:
+        return [int(child) for child in listed.split()]
+    found = []
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            stat = records.file_read(f"/proc/{entry.name}/stat") if entry.name.isdigit() else None
+            if stat and int(stat.rpartition(b")")[2].split()[1]) == pid:
+                found.append(int(entry.name))
+    return found

@@ -17,7 +17,7 @@ from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.cgroups import Limits, group_enter
 from kumoi.engines.sandbox.launch import LIBC, launch
 from kumoi.engines.sandbox.task import Setting, Task
-from kumoi.engines.sandbox.watch import US_PER_S, Watch
+from kumoi.engines.sandbox.watch import US_PER_S, Watch, process_children
 
 PR_SET_CHILD_SUBREAPER = 36
 OOM_SCORE = b"500"
@@ -168,10 +168,13 @@ def _reap(pid: int) -> tuple[int, int, int]:
     """Wait until bubblewrap and everything of its sandbox is gone: (status, CPU microseconds, peak memory).
 
     The sandbox's first process becomes our child when bubblewrap has exited, and the kernel lets it end
-    only after every process in its namespace.
+    only after every process in its namespace. It is killed here: it asks for its parent's death signal only
+    when it has begun, which is too late if bubblewrap was ended before.
     """
     _, status, usage = os.wait4(pid, 0)
     cpu_s, peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    for child in process_children(os.getpid()):
+        os.kill(child, signal.SIGKILL)
     while True:
         try:
             _, _, usage = os.wait4(-1, 0)

@@ -1,0 +1,361 @@
+"""Whatever is killed, whenever: an attempt starts at most once, ends exactly once, and leaves nothing."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import kumoi
+from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
+from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.time import US_PER_S
+
+Sandbox = Any
+
+
+def layout_of(sandbox: Sandbox) -> records.Layout:
+    return records.Layout(str(sandbox.data_dir / "tasks"))
+
+
+def supervisor_of(sandbox: Sandbox, ref: str) -> int:
+    """The supervisor's process, once it has written its name."""
+    found: list[int] = []
+
+    def named() -> bool:
+        record = records.record_read(f"{layout_of(sandbox).live}/{ref}")
+        if record is not None and record.start is not None:
+            found.append(int(str(record.start["pid"])))
+        return bool(found)
+
+    sandbox.wait(named, f"the supervisor of {ref}")
+    return found[-1]
+
+
+def processes_of(sandbox: Sandbox, *refs: str) -> list[Path]:
+    """The processes of sandboxes that carry one of the names."""
+    marks = [f"KUMOI_SANDBOX_ATTEMPT={ref}\0".encode() for ref in refs]
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                environment = (process / "environ").read_bytes()
+            except OSError:
+                continue
+            if any(mark in environment for mark in marks):
+                found.append(process)
+    return found
+
+
+def starts(sandbox: Sandbox) -> list[str]:
+    """The lines that attempts appended to the file `ran` in their project."""
+    return sorted((sandbox.data_dir / "files/org_one/prj_one/ran").read_text().split())
+
+
+def test_nothing_of_an_attempt_is_left_after_its_end(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("(trap '' TERM HUP; setsid sleep 300 & sleep 300 &) ; echo started")
+    sandbox.engine.ensure([spec])
+    record = sandbox.settle(spec.ref)[0].exit
+    assert (record.outcome, record.exit_code) == (AttemptOutcome.EXITED, 0)
+    assert not processes_of(sandbox, spec.ref)
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/{spec.ref}"))
+    assert sandbox.engine.strays() in ((), [])
+
+
+def test_attempts_survive_the_fork_server(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo ready; read -r line < /project/go; exit 7")
+    (sandbox.data_dir / "files/org_one/prj_one").mkdir(parents=True)
+    os.mkfifo(sandbox.data_dir / "files/org_one/prj_one/go", 0o644)
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    first = sandbox.engine._channel.pid
+    os.kill(first, signal.SIGKILL)
+    other = sandbox.spec("exit 4")
+    assert sandbox.engine.ensure([spec, other]) == {spec.ref: None, other.ref: None}
+    assert sandbox.engine._channel.pid != first
+    assert sandbox.settle(other.ref)[0].exit.exit_code == 4
+    (sandbox.data_dir / "files/org_one/prj_one/go").write_text("\n")
+    assert sandbox.settle(spec.ref)[0].exit.exit_code == 7
+
+
+def test_a_fork_server_killed_again_and_again_loses_and_repeats_nothing(sandbox: Sandbox) -> None:
+    seed = 20_261_123
+    chance = random.Random(seed)
+    specs = [sandbox.spec(f"echo {number} >> ran", ref=f"att_{number}") for number in range(40)]
+    over = threading.Event()
+
+    def kill() -> None:
+        while not over.wait(chance.uniform(0.005, 0.03)):
+            pid = sandbox.engine._channel.pid
+            if pid is not None:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    waiting = {spec.ref: spec for spec in specs}
+    for _ in range(10):
+        answers = sandbox.engine.ensure(list(waiting.values()))
+        assert {type(answer) for answer in answers.values()} <= {type(None), EngineUnavailable}
+    over.set()
+    killer.join()
+    sandbox.wait(lambda: not any(sandbox.engine.ensure(specs).values()), "every start")
+    records_ = [item.exit for item in sandbox.settle(*waiting)]
+    assert {record.outcome for record in records_} == {AttemptOutcome.EXITED}
+    assert starts(sandbox) == sorted(str(number) for number in range(40))
+
+
+def test_an_attempt_whose_supervisor_was_killed_is_lost_and_gone(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo ready; sleep 300")
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    os.kill(supervisor_of(sandbox, spec.ref), signal.SIGKILL)
+    sandbox.wait(
+        lambda: sandbox.engine.observe(None, 10).items[0].phase is Phase.ENDED, "the loss to be seen"
+    )
+    record = sandbox.settle(spec.ref)[0].exit
+    assert (record.outcome, record.detail) == (AttemptOutcome.HOST_LOST, "its supervisor was killed")
+    assert record.started_us < record.ended_us
+    assert not processes_of(sandbox, spec.ref)
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/{spec.ref}"))
+    assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    assert sandbox.settle(spec.ref)[0].exit == record
+
+
+def test_supervisors_killed_at_random_moments_end_their_attempts_once(sandbox: Sandbox) -> None:
+    chance = random.Random(7)
+    specs = [sandbox.spec(f"echo {number} >> ran; sleep 0.1", ref=f"att_{number}") for number in range(12)]
+    for spec in specs:
+        sandbox.engine.ensure([spec])
+        pid = supervisor_of(sandbox, spec.ref)
+        threading.Event().wait(chance.uniform(0.0, 0.02))
+        os.kill(pid, signal.SIGKILL)
+        sandbox.wait(lambda: all(item.exit for item in sandbox.engine.observe(None, 100).items), "the loss")
+        assert not processes_of(sandbox, spec.ref)
+        assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    ends = sandbox.settle(*(spec.ref for spec in specs))
+    assert {item.exit.outcome for item in ends} <= {AttemptOutcome.HOST_LOST, AttemptOutcome.EXITED}
+    ran = sandbox.data_dir / "files/org_one/prj_one/ran"
+    lines = ran.read_text().split() if ran.exists() else []
+    assert len(lines) == len(set(lines)), "an attempt ran twice"
+
+
+def test_an_engine_that_comes_back_sees_ends_that_came_meanwhile(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo said; exit 9")
+    sandbox.engine.ensure([spec])
+    sandbox.engine.close()
+    sandbox.wait(lambda: Path(layout_of(sandbox).ended, spec.ref).exists(), "the record")
+    sandbox.engine = sandbox.open()
+    assert sandbox.engine.ended(10)[0].exit.exit_code == 9
+    assert sandbox.engine.log_read(spec.ref, Stream.STDOUT, 0, 10) == LogChunk(b"said\n", 5, ended=True)
+
+
+def test_two_engines_that_race_start_each_attempt_once(sandbox: Sandbox) -> None:
+    engines = [sandbox.engine, sandbox.open()]
+    specs = [sandbox.spec(f"echo {number} >> ran", ref=f"att_{number}") for number in range(30)]
+    barrier = threading.Barrier(2)
+
+    def ensure(engine: SandboxEngine, order: list[Any]) -> None:
+        barrier.wait()
+        for turn in range(0, len(order), 10):
+            engine.ensure(order[turn : turn + 10])
+
+    threads = [
+        threading.Thread(target=ensure, args=(engine, order))
+        for engine, order in zip(engines, (specs, specs[::-1]), strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sandbox.wait(lambda: not any(sandbox.engine.ensure(specs).values()), "every start")
+    ends = sandbox.settle(*(spec.ref for spec in specs))
+    assert {item.exit.outcome for item in ends} == {AttemptOutcome.EXITED}
+    assert starts(sandbox) == sorted(str(number) for number in range(30))
+
+
+def test_a_stop_that_races_with_the_start_always_ends_the_attempt(sandbox: Sandbox) -> None:
+    specs = [sandbox.spec("sleep 300", ref=f"att_{number}") for number in range(16)]
+    stopper = threading.Thread(
+        target=lambda: [
+            sandbox.engine.stop([spec.ref], random.Random(1).choice([0.0, 10.0])) for spec in specs
+        ]
+    )
+    stopper.start()
+    for spec in specs:
+        sandbox.engine.ensure([spec])
+    stopper.join()
+    ends = sandbox.settle(*(spec.ref for spec in specs))
+    assert {item.exit.outcome for item in ends} == {AttemptOutcome.CANCELLED}
+    assert not processes_of(sandbox, *(spec.ref for spec in specs))
+
+
+def test_a_start_that_crashed_before_anything_was_written_goes_on(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("exit 6")
+    layout = layout_of(sandbox)
+    Path(layout.live, spec.ref).touch(mode=0o600)
+    Path(layout.attempt(spec.ref)).mkdir()
+    assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    assert sandbox.settle(spec.ref)[0].exit.exit_code == 6
+
+
+def test_an_attempt_that_had_begun_before_a_boot_is_lost(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo never")
+    layout = layout_of(sandbox)
+    start = {"version": 1, "pid": 1, "boot_id": "of-before", "started_us": 1_000, "start_before_us": 2_000}
+    Path(layout.live, spec.ref).write_text("\n" + json.dumps(start) + "\n")
+    assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    (item,) = sandbox.engine.observe(None, 10).items
+    assert (item.exit.outcome, item.exit.detail) == (AttemptOutcome.HOST_LOST, "the host was restarted")
+    assert item.started_us == 1_000
+    assert item.exit.ended_us <= sandbox.now_us()
+
+
+@pytest.mark.parametrize("cut", ['\n{"version": 1, "outcome": "exi', "\n{}\n", "\n\0\0\0\0"])
+def test_a_last_line_cut_by_a_power_failure_is_not_believed(sandbox: Sandbox, cut: str) -> None:
+    layout = layout_of(sandbox)
+    start = {"version": 1, "pid": 1, "boot_id": "of-before", "started_us": 1_000, "start_before_us": 2_000}
+    Path(layout.live, "att_cut").write_text("\n" + json.dumps(start) + "\n" + cut)
+    (item,) = sandbox.engine.observe(None, 10).items
+    assert item.exit.outcome is AttemptOutcome.HOST_LOST
+
+
+def test_an_end_that_was_written_but_not_moved_is_believed(sandbox: Sandbox) -> None:
+    layout = layout_of(sandbox)
+    start = {"version": 1, "pid": 1, "boot_id": "of-before", "started_us": 1_000, "start_before_us": 2_000}
+    end = records.exit_line("exited", started_us=1_000, ended_us=3_000, exit_code=3)
+    Path(layout.live, "att_end").write_text(f"\n{json.dumps(start)}\n\n{json.dumps(end)}\n")
+    (item,) = sandbox.engine.observe(None, 10).items
+    assert (item.exit.outcome, item.exit.exit_code, item.exit.ended_us) == (AttemptOutcome.EXITED, 3, 3_000)
+    assert [ended.ref for ended in sandbox.engine.ended(10)] == ["att_end"]
+
+
+def test_a_late_start_is_refused_after_everything_was_forgotten(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo x >> ran", start_before_us=sandbox.now_us() + 3 * US_PER_S)
+    sandbox.engine.ensure([spec])
+    sandbox.settle(spec.ref)
+    sandbox.engine.forget([spec.ref])
+    sandbox.engine.purge([spec.ref])
+    for name in (spec.ref, f".done/{spec.ref}", f".ended/{spec.ref}", f".live/{spec.ref}"):
+        assert not (sandbox.data_dir / "tasks" / name).exists()
+    assert isinstance(sandbox.engine.ensure([spec])[spec.ref], StartRefused)
+    sandbox.wait(lambda: sandbox.now_us() > spec.start_before_us, "the window to close")
+    again = sandbox.open()
+    again.purge([])
+    assert not list((sandbox.data_dir / "tasks/.purged").iterdir())
+    assert isinstance(again.ensure([spec])[spec.ref], StartRefused)
+    assert starts(sandbox) == ["x"]
+
+
+def test_a_machine_that_goes_down_ends_attempts_as_lost(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo ready; sleep 300")
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    os.kill(supervisor_of(sandbox, spec.ref), signal.SIGTERM)
+    assert sandbox.settle(spec.ref)[0].exit.outcome is AttemptOutcome.HOST_LOST
+
+
+def test_a_supervisor_is_used_again(sandbox: Sandbox) -> None:
+    pids = []
+    for number in range(3):
+        spec = sandbox.spec(f"echo {number}; sleep 0.05")
+        sandbox.engine.ensure([spec])
+        pids.append(supervisor_of(sandbox, spec.ref))
+        sandbox.settle(spec.ref)
+        assert sandbox.text(spec.ref) == f"{number}\n"
+    assert len(set(pids)) < 3
+
+
+PLANE = """
+import sys, time
+sys.path[:0] = sys.argv[3:]
+from pathlib import Path
+from kumoi.engines.base import AttemptSpec, Limits
+from kumoi.engines.sandbox.engine import SandboxEngine
+engine = SandboxEngine(Path(sys.argv[1]), sys.argv[2], host_name="here")
+def spec(ref, script):
+    return AttemptSpec(ref=ref, organization_id="org_one", project_id="prj_one", project_number=1,
+        command=("sh", "-c", script), environment={}, start_before_us=time.time_ns() // 1000 + 60_000_000,
+        limits=Limits(cpu_milli=1000, memory_bytes=64 << 20, processes=32, wall_time_s=60))
+specs = [spec("att_a", "echo out; exit 3"), spec("att_b", "while [ ! -e go ]; do sleep 0.05; done")]
+print(engine.ensure(specs))
+print(engine.hosts()[0].detail, flush=True)
+sys.stdin.read()
+"""
+
+
+PATHS = [str(Path(module.__file__ or "").parents[1]) for module in (kumoi, msgspec)]
+
+
+def plane_start(sandbox: Sandbox, python: str = sys.executable, **options: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [python, "-B", "-c", PLANE, str(sandbox.data_dir), sandbox.incarnation, *PATHS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def python_for(user: int) -> str:
+    """An interpreter that `user` may run and that finds what the engine needs, or a skip."""
+    program = f"import sys; sys.path[:0] = {PATHS!r}; import kumoi.model.jobs"
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            done = subprocess.run(
+                [python, "-B", "-c", program], user=user, group=user, check=False, stderr=subprocess.DEVNULL
+            )
+        except OSError:
+            continue
+        if done.returncode == 0:
+            return python
+    pytest.skip("other users cannot read this checkout or its Python")
+
+
+def test_attempts_survive_the_plane_and_are_found_by_the_next_one(sandbox: Sandbox) -> None:
+    with plane_start(sandbox) as plane:
+        assert plane.stdout is not None
+        assert plane.stdout.readline() == "{'att_a': None, 'att_b': None}\n"
+        plane.kill()
+    assert {item.ref for item in sandbox.engine.observe(None, 10).items} == {"att_a", "att_b"}
+    assert sandbox.settle("att_a")[0].exit.exit_code == 3
+    assert sandbox.engine.observe("att_a", 10).items[0].phase is Phase.RUNNING
+    (sandbox.data_dir / "files/org_one/prj_one/go").touch()
+    assert sandbox.settle("att_b")[0].exit.exit_code == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_an_ordinary_user_has_sandboxes_too(sandbox: Sandbox) -> None:
+    user = 54_321
+    python = python_for(user)
+    place = Path(f"/tmp/kumoi-test-{sandbox.incarnation}")
+    place.mkdir(mode=0o700)
+    os.chown(place, user, user)
+    sandbox.data_dir = place
+    try:
+        with plane_start(sandbox, python, user=user, group=user, extra_groups=[]) as plane:
+            assert plane.stdout is not None
+            assert plane.stdout.readline() == "{'att_a': None, 'att_b': None}\n"
+            assert "no writable cgroups" in plane.stdout.readline()
+            for ref, code in (("att_a", 3), ("att_b", 0)):
+                sandbox.wait(lambda ref=ref: (place / "tasks/.ended" / ref).exists(), ref)
+                (place / "files/org_one/prj_one/go").touch()
+                record = records.record_read(str(place / "tasks/.ended" / ref))
+                assert record is not None
+                assert record.exit is not None
+                assert (record.exit["outcome"], record.exit["exit_code"]) == ("exited", code)
+            assert plane.stdin is not None
+            plane.stdin.close()
+    finally:
+        subprocess.run(["rm", "-rf", str(place)], check=True)
