@@ -253,10 +253,11 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
             wrapper.run(setting, task, lock, wake)
             os.close(lock)
             offers.send(_IDLE_NOTE)
-            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1, socket.MSG_CMSG_CLOEXEC)
+            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1)
             if not message:
                 break
             task, lock = json.loads(message), descriptors[0]
+            os.set_inheritable(lock, False)  # what comes through a socket would reach the task
     except (BrokenPipeError, ConnectionResetError):
         pass  # the fork-server is gone, and so is this supervisor's reason to wait
     except BaseException:
