@@ -3,18 +3,21 @@
 import sys
 from collections.abc import Iterable
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from kumoi.cli.exits import Exit
 from kumoi.cli.language import _
 from kumoi.cli.progress import progress
 from kumoi.cli.session import Session
-from kumoi.client.jobs import LogPart
 from kumoi.model.jobs import Job, JobRef, Task
+
+if TYPE_CHECKING:
+    from kumoi.client.jobs import LogPart
 
 FAILED_SHOWN = 5
 
 
-def parts_print(session: Session, parts: Iterable[LogPart]) -> None:
+def parts_print(session: Session, parts: "Iterable[LogPart]") -> None:
     """What a task wrote, to the streams that it wrote to; with --json a line for each part."""
     for part in parts:
         if session.out.json_output:

@@ -13,7 +13,6 @@ from kumoi.cli.language import _
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, pass_session, project_option
 from kumoi.cli.text import bytes_show, duration_parse
-from kumoi.client.jobs import STREAMS
 from kumoi.model.jobs import ARRAY_SIZE_MAX, JobWhy, Task
 
 COLUMNS = (
@@ -48,6 +47,7 @@ TASK_COLUMNS = (
     Column("started_at", "STARTED"),
     Column("ended_at", "ENDED"),
 )
+STREAMS = ("stdout", "stderr")
 key_option = option(
     "--key", metavar="KEY", help="Idempotency key: the same key never submits twice within a day."
 )
@@ -98,7 +98,8 @@ def job_submit(
     session: Session, /, command: tuple[str, ...], key: str | None, project: str | None, **flags: Any
 ) -> None:
     """Submit a job and print its id. When it is printed, the plane has stored the job."""
-    ref = session.client.jobs.create(session.project(project), spec_build(command, flags), key=key)
+    spec = spec_build(command, flags)
+    ref = session.client.jobs.create(session.project(project), spec, key=key)
     if session.out.json_output:
         session.out.document(ref)
     session.out.line(ref.id)
@@ -111,7 +112,8 @@ def job_submit(
 @pass_session
 def job_batch(session: Session, source: str, key: str | None, project: str | None) -> None:
     """Submit the jobs in a file (JSON, JSON lines, TOML), all of them or none."""
-    refs = session.client.jobs.create_batch(session.project(project), batch_read(source), key=key)
+    specs = batch_read(source)
+    refs = session.client.jobs.create_batch(session.project(project), specs, key=key)
     session.out.rows(refs.items, REF_COLUMNS)
 
 

@@ -1,6 +1,7 @@
 """The two transports: they perform the effects of a flow over httpx, blocking or asynchronously."""
 
 import asyncio
+import re
 import ssl
 import threading
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -17,6 +18,7 @@ from kumoi.client.flows import Answer, Effect, FileBody, Flow, Item, Open, Pause
 
 CHUNK_BYTES: Final = 1 << 16
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_TOKEN = re.compile(r"[!-~]{1,1000}")
 T = TypeVar("T")
 
 
@@ -30,11 +32,12 @@ class Endpoint:
     language: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        if not _url_valid(self.url):
             raise ArgumentInvalid(
                 f"{self.url!r} is not a plane's URL; write it like https://kumoi.example:8080"
             )
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise ArgumentInvalid("the token holds characters that no token has; copy it again")
         if self.timeout_s <= 0:
             raise ArgumentInvalid(f"the timeout must be more than 0 s, not {self.timeout_s:g}")
 
@@ -249,6 +252,14 @@ class _AsyncChannel:
         content = _file_read_async(body) if isinstance(body, FileBody) else body
         arguments = self._endpoint.arguments(request)
         return await self._http.send(self._http.build_request(content=content, **arguments), stream=stream)
+
+
+def _url_valid(url: str) -> bool:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        return False
+    return parsed.scheme in {"http", "https"} and bool(parsed.host)
 
 
 def _answer(request: Request, response: httpx.Response, body: bytes) -> Answer:

@@ -97,7 +97,9 @@ def test_segments_are_quoted():
     assert file_path("p", "日本/a b%.csv") == "/v1/projects/p/files/%E6%97%A5%E6%9C%AC/a%20b%25.csv"
 
 
-@pytest.mark.parametrize("url", ["", "plane:8080", "ftp://plane", "http://"])
+@pytest.mark.parametrize(
+    "url", ["", "plane:8080", "ftp://plane", "http://", "http://a\u200bb", "http://[::1", "http://a:x"]
+)
 def test_a_url_must_be_one(url):
     with pytest.raises(ValueError, match="write it like"):
         Kumoi(url)
@@ -116,6 +118,13 @@ def test_the_token_is_not_shown_and_not_sent_to_the_public_log():
         client.files.get(rows.PROJECT, "a")
         assert rows.TOKEN not in repr(client)
     assert seen == [None, f"Bearer {rows.TOKEN}"]
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "雲", "x" * 1001])
+def test_a_token_that_no_header_can_carry_is_refused_unseen(token):
+    with pytest.raises(ValueError, match="copy it again") as found:
+        Kumoi("http://plane", token)
+    assert token == "" or token not in str(found.value)
 
 
 @pytest.mark.parametrize("at", ["../v1/whoami", "tile/../x", "tile/0/000?x", "http://evil/", ""])

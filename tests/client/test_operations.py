@@ -1,8 +1,10 @@
 """Every operation, through both clients, over real sockets: one table."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import fake_rows as rows
@@ -150,17 +152,29 @@ def test_operation(running, plane, run, name, call, check):
     assert check(answer), answer
 
 
-def test_the_table_has_every_operation():
+def operations(kind: Any = Operation | Streaming) -> set[str]:
     with Kumoi("http://127.0.0.1:1") as client:
         groups = {"": client} | {n: g for n, g in vars(client).items() if isinstance(g, Group)}
-    named = {
+    return {
         f"{group}.{name}".lstrip(".")
         for group, held in groups.items()
-        for kind in type(held).__mro__
-        for name, value in vars(kind).items()
-        if isinstance(value, Operation | Streaming)
+        for base in type(held).__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, kind)
     }
-    assert named == {name for name, _, _ in TABLE} | ELSEWHERE
+
+
+def test_the_table_has_every_operation():
+    assert operations() == {name for name, _, _ in TABLE} | ELSEWHERE
+
+
+def test_the_page_of_the_sdk_lists_every_operation():
+    page = (Path(__file__).parents[2] / "docs" / "tenant" / "sdk.md").read_text("utf-8")
+    listed = re.findall(r"^\| `client\.?(\w*)` \| (.+) \|$", page, re.MULTILINE)
+    named = {f"{g}.{m}".lstrip(".") for g, cell in listed for m in re.findall(r"`(\w+)`", cell)}
+    iterators = {f"{g}.{m}".lstrip(".") for g, cell in listed for m in re.findall(r"`(\w+)` \(I\)", cell)}
+    assert named == operations()
+    assert iterators == operations(Streaming)
 
 
 @run_each
