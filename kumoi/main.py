@@ -67,7 +67,9 @@ def up(data_dir: Path | None, **flags: object) -> None:
 
     from kumoi.model.errors import KumoiError
     from kumoi.store.errors import StoreError
+    from kumoi.web.api.access_log import access_log_configure
 
+    access_log_configure()
     try:
         uvloop.run(_serve(settings))
     except (KumoiError, StoreError, OSError, ValueError) as error:
