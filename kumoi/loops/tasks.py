@@ -37,7 +37,7 @@ def _engine_serve(context: LoopContext, engine: Engine, fence: Fence) -> bool:
     started, refused = _attempts_start(context, engine, rows)
     ends = [end_of(observation) for observation in ended] + refused
     attempts_record(context, engine, fence, started, ends)
-    return len(ended) == END_LIMIT or len(rows) == START_LIMIT
+    return len(ended) == END_LIMIT or len(started) + len(refused) == START_LIMIT
 
 
 def attempts_collect(context: LoopContext, engine: Engine, fence: Fence) -> None:
@@ -53,16 +53,17 @@ def attempts_record(
     started: Mapping[str, int],
     ends: Sequence[AttemptEnd],
 ) -> None:
-    """Write starts and ends, then let the engine forget the ends, and wake whom they concern."""
-    if not started and not ends:
-        return
+    """Write starts and ends, wake whom they concern, then let the engine forget the ends."""
     now_us = context.clock_us()
-    jobs_ended = context.store.transact_wait(fence, attempts.attempts_record, started, ends, now_us)
+    for first in range(0, max(len(ends), 1 if started else 0), END_LIMIT):
+        part = ends[first : first + END_LIMIT]
+        jobs_ended = context.store.transact_wait(fence, attempts.attempts_record, started, part, now_us)
+        started = {}
+        if jobs_ended:
+            context.nudge("jobs")
     if ends:
-        engine.forget([end.attempt_id for end in ends])
         context.nudge("placement")
-    if jobs_ended:
-        context.nudge("jobs")
+        engine.forget([end.attempt_id for end in ends])
 
 
 def _attempts_start(

@@ -7,6 +7,7 @@ from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 from kumoi.store import attempts
 from kumoi.store.placement import LEASE_US
+from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Fence
 
 LEASE_LEFT_US = 40 * US_PER_S
@@ -21,18 +22,25 @@ METER_LIMIT = 100
 
 def upkeep_activate(context: LoopContext, fence: Fence) -> bool:
     """One pass over every engine; a silent engine does not keep the others waiting."""
+    failures: list[EngineError] = []
     for engine in context.engines.values():
-        try:
-            attempts_collect(context, engine, fence)
-            attempts_reconcile(context, engine, fence)
-            leases_renew(context, engine, fence)
-        except EngineError:
-            leases_expire(context, engine, fence)
-            raise
-        leases_expire(context, engine, fence)
-    now_us = context.clock_us()
-    context.store.transact_wait(fence, attempts.attempts_meter, now_us, METER_LIMIT)
+        for step in (_engine_keep, leases_expire):
+            try:
+                step(context, engine, fence)
+            except EngineError as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
     return False
+
+
+def _engine_keep(context: LoopContext, engine: Engine, fence: Fence) -> None:
+    """What needs the engine's word. What had not ended when it was asked ran until then, and is metered."""
+    asked_us = context.clock_us()
+    attempts_collect(context, engine, fence)
+    attempts_reconcile(context, engine, fence)
+    leases_renew(context, engine, fence)
+    context.store.transact_wait(fence, attempts.attempts_meter, engine.name, asked_us, METER_LIMIT)
 
 
 def leases_renew(context: LoopContext, engine: Engine, fence: Fence) -> None:
@@ -63,16 +71,28 @@ def leases_expire(context: LoopContext, engine: Engine, fence: Fence) -> None:
 
 def attempts_reconcile(context: LoopContext, engine: Engine, fence: Fence) -> None:
     """Record what the engine saw and the plane missed; end what the engine knows nothing of any more."""
+    asked_us = context.clock_us()
     known = _observe_all(engine)
-    now_us = context.clock_us()
-    rows = context.store.read_wait(attempts.attempts_live, engine.name, ("running", "stopping"))
+    rows = _started_all(context, engine)
     ends = [end_of(known[row.id]) for row in rows if row.id in known and known[row.id].exit is not None]
     ends += [
-        end_without_record(row.id, AttemptOutcome.HOST_LOST, row.started_us, now_us, "the engine lost it")
+        end_without_record(row.id, AttemptOutcome.HOST_LOST, row.started_us, asked_us, "the engine lost it")
         for row in rows
-        if row.id not in known and row.start_before_us + START_MARGIN_US < now_us
+        if row.id not in known and row.start_before_us + START_MARGIN_US < asked_us
     ]
     attempts_record(context, engine, fence, {}, ends)
+
+
+def _started_all(context: LoopContext, engine: Engine) -> list[AnyRow]:
+    rows: list[AnyRow] = []
+    for _ in range(PAGES_MAX):
+        after_id = rows[-1].id if rows else ""
+        states = ("running", "stopping")
+        page = context.store.read_wait(attempts.attempts_live, engine.name, states, after_id, PAGE)
+        rows += page
+        if len(page) < PAGE:
+            break
+    return rows
 
 
 def _observe_all(engine: Engine) -> dict[str, Observation]:

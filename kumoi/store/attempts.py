@@ -168,7 +168,9 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
     if not ends:
         return []
     rows = _live_rows(connection, [end.attempt_id for end in ends])
-    known = [end for end in ends if end.attempt_id in rows]
+    # The first end of an attempt counts: what its engine saw comes before what the plane concludes.
+    first = {end.attempt_id: end for end in reversed(ends)}
+    known = [end for attempt_id, end in first.items() if attempt_id in rows]
     if not known:
         return []
     nexts = {end.attempt_id: _next(rows[end.attempt_id], end) for end in known}
@@ -189,17 +191,17 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
     return sorted(jobs_settle(connection, sorted({row.job_id for row in rows.values()}), now_us))
 
 
-def attempts_meter(connection: Connection, now_us: int, limit: int) -> int:
-    """Write the full hours of running attempts. Returns how many attempts were metered."""
+def attempts_meter(connection: Connection, engine: str, seen_us: int, limit: int) -> int:
+    """Write the full hours of attempts that their engine saw running at `seen_us`. Returns of how many."""
     statement = (
         select(attempts)
-        .where(is_live(), attempts.c.started_us.is_not(None))
+        .where(is_live(), attempts.c.engine == engine, attempts.c.started_us.is_not(None))
         .order_by(func.coalesce(attempts.c.metered_us, attempts.c.started_us))
         .limit(limit)
     )
     metered = 0
     for row in connection.execute(statement).all():
-        due = intervals_due(row.metered_us or row.started_us, now_us, ended=False)
+        due = intervals_due(row.metered_us or row.started_us, seen_us, ended=False)
         if not due:
             continue
         counts = _device_counts(connection, [row.id])
@@ -232,6 +234,8 @@ def _next(row: AnyRow, end: AttemptEnd) -> TaskNext:
     """The retry policy is read only where it can matter: most attempts succeed."""
     if end.outcome is AttemptOutcome.EXITED and end.exit_code == 0:
         return TaskNext("succeeded", None)
+    if end.outcome is AttemptOutcome.CANCELLED and row.state != "stopping":
+        return TaskNext("failed", "ended from outside")
     following = decide_next(SPEC_DECODER.decode(row.spec).retries, row.number, end.outcome, end.exit_code)
     if row.job_state == "cancelling" and following.state == "queued":
         return TaskNext("cancelled", "cancelled")

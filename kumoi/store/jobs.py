@@ -256,6 +256,7 @@ def jobs_settle(connection: Connection, job_ids: Sequence[str], now_us: int) -> 
         jobs.c.id, jobs.c.state, jobs.c.gang, open_tasks.label("open"), failed_tasks.label("failed")
     ).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(("queued", "running", "cancelling")))
     settled: dict[str, str] = {}
+    stopped: list[str] = []
     for row in connection.execute(statement).all():
         if not row.open:
             settled[row.id] = _end(row.state, row.failed)
@@ -265,9 +266,11 @@ def jobs_settle(connection: Connection, job_ids: Sequence[str], now_us: int) -> 
                 [Move(jobs, row.id, "running", "cancelling", {"reason": "one of the gang failed"})],
             )
             _tasks_stop(connection, row.id)
+            stopped.append(row.id)
     for job_id, state in settled.items():
         _job_end(connection, job_id, state, now_us)
-    return settled
+    # Of a stopped gang nothing may be running any more; then no end will come that settles it.
+    return settled | jobs_settle(connection, stopped, now_us)
 
 
 def _end(state: str, failed: bool) -> str:

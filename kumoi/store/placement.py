@@ -225,7 +225,7 @@ def _tasks_waiting(connection: Connection, task_ids: Sequence[str]) -> dict[str,
         )
         .join(jobs, jobs.c.id == tasks.c.job_id)
         .join(pools, pools.c.id == jobs.c.pool_id)
-        .where(tasks.c.id.in_(task_ids), tasks.c.state == "queued")
+        .where(tasks.c.id.in_(task_ids), tasks.c.state == "queued", pools.c.state == "open")
         .with_for_update(of=tasks)
     )
     return {row.id: row for row in connection.execute(statement)}
