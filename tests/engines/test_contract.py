@@ -56,6 +56,8 @@ def test_wall_time_ends_an_attempt(harness: Harness) -> None:
 
 
 def test_memory_over_the_limit_ends_an_attempt(harness: Harness) -> None:
+    if "no writable cgroups" in harness.engine.hosts()[0].detail:
+        pytest.skip("without control groups a task that gets no memory ends by itself, in its own way")
     spec = harness.spec("eat memory", limits={"memory_bytes": 24 << 20})
     start(harness, spec)
     assert exit_of(*harness.settle(spec.ref)).outcome is AttemptOutcome.MEMORY

@@ -42,16 +42,16 @@ def supervisor_of(sandbox: Sandbox, ref: str) -> int:
 
 
 def processes_of(sandbox: Sandbox, *refs: str) -> list[Path]:
-    """The processes of sandboxes that carry one of the names."""
-    marks = [f"KUMOI_SANDBOX_ATTEMPT={ref}\0".encode() for ref in refs]
+    """The processes of sandboxes that bear one of the names."""
+    names = [f"kumoi-sandbox:{ref}\0".encode() for ref in refs]
     found = []
     for process in Path("/proc").iterdir():
         if process.name.isdigit():
             try:
-                environment = (process / "environ").read_bytes()
+                command = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            if any(mark in environment for mark in marks):
+            if any(command.startswith(name) for name in names):
                 found.append(process)
     return found
 

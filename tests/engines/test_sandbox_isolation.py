@@ -157,9 +157,9 @@ def test_environment_and_command_are_not_in_an_argument_list(sandbox: Sandbox) -
     def found() -> bool:
         for process in Path("/proc").iterdir():
             try:
-                environment = (process / "environ").read_bytes() if process.name.isdigit() else b""
-                if f"KUMOI_SANDBOX_ATTEMPT={spec.ref}\0".encode() in environment:
-                    bubblewrap.append((environment, (process / "cmdline").read_bytes()))
+                arguments = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
+                if arguments.startswith(f"kumoi-sandbox:{spec.ref}\0".encode()):
+                    bubblewrap.append(((process / "environ").read_bytes(), arguments))
             except OSError:
                 continue
         return bool(bubblewrap)

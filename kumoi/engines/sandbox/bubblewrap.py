@@ -14,8 +14,8 @@ PROJECT_DIR = "/project"
 SECRETS_DIR = "/run/secrets"
 SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 ENVIRONMENT = {"PATH": SEARCH_PATH, "HOME": "/tmp", "LANG": "C.UTF-8", "USER": "task", "LOGNAME": "task"}  # noqa: S108
-ATTEMPT_VARIABLE = "KUMOI_SANDBOX_ATTEMPT"
-"""In the environment of bubblewrap itself, never of the task: the reference of the attempt."""
+ATTEMPT_NAME = "kumoi-sandbox:"
+"""bubblewrap's own name in lists of processes, before the reference of the attempt."""
 
 _SYSTEM_LINKS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 

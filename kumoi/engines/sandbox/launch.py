@@ -46,7 +46,13 @@ def launch(setting: Setting, task: Task, groups: list[str]) -> Launched:
             if task["uid"] is not None:
                 os.fchown(descriptor, task["uid"], task["uid"])  # a task may open /dev/stdout by name
             given.append(descriptor)
-        argv = ["bwrap", "--args", str(given[-3]), "--", *_command(setting, task)]
+        argv = [
+            f"{bubblewrap.ATTEMPT_NAME}{task['ref']}",
+            "--args",
+            str(given[-3]),
+            "--",
+            *_command(setting, task),
+        ]
         for descriptor in given[:-2]:
             os.set_inheritable(descriptor, True)
         pid = _spawn(setting, task, groups, argv, (stdout[1], stderr[1]))
@@ -133,7 +139,7 @@ def _spawn(setting: Setting, task: Task, groups: list[str], argv: list[str], out
             return os.posix_spawn(
                 setting.bwrap,
                 argv,
-                {"PATH": bubblewrap.SEARCH_PATH, bubblewrap.ATTEMPT_VARIABLE: task["ref"]},
+                {"PATH": bubblewrap.SEARCH_PATH},
                 file_actions=[(os.POSIX_SPAWN_DUP2, output[0], 1), (os.POSIX_SPAWN_DUP2, output[1], 2)],
                 setsigmask=[],
                 setsigdef=_SIGNALS_RESET,

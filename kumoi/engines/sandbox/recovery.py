@@ -2,15 +2,19 @@
 
 import contextlib
 import os
+import select
 import signal
 import time
 from pathlib import Path
 
 from kumoi.engines.sandbox import records
-from kumoi.engines.sandbox.bubblewrap import ATTEMPT_VARIABLE
+from kumoi.engines.sandbox.bubblewrap import ATTEMPT_NAME
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
+
+_KILL_ROUNDS = 100
+_KILL_PAUSE_S = 0.01
 
 
 def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> bool:
@@ -69,17 +73,21 @@ def _lost(
 
 
 def _kill_by_name(ref: str) -> bool:
-    """Without control groups: kill the sandbox that carries the attempt's name in its environment. It dies
-    with its supervisor anyway; this is for the moment in between. True if there is none (any more)."""
-    name = f"{ATTEMPT_VARIABLE}={ref}\0".encode()
-    found = False
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                if name in entry.joinpath("environ").read_bytes():
-                    found = True
-                    os.kill(int(entry.name), signal.SIGKILL)
-    return not found
+    """Without control groups: kill the sandbox, which bears the attempt's name. It mostly dies with its
+    supervisor; this is for one that had just begun. False if it will not go."""
+    name = f"{ATTEMPT_NAME}{ref}\0".encode()
+    for _ in range(_KILL_ROUNDS):
+        found = False
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with contextlib.suppress(OSError):
+                    if entry.joinpath("cmdline").read_bytes().startswith(name):
+                        found = True
+                        os.kill(int(entry.name), signal.SIGKILL)
+        if not found:
+            return True
+        select.select([], [], [], _KILL_PAUSE_S)
+    return False
 
 
 def _now_us() -> int:
