@@ -201,6 +201,7 @@ def plane_build(settings: "Settings") -> "tuple[Plane, Runner]":
             key_file_ensure(keys / f"{name}.key") for name in ("log", "secrets", "cursors")
         )
     signer = Signer(settings.origin, log_key)
+    _log_key_check(store, signer)
     region = Region(
         name=founded.name,
         cell=founded.cell,
@@ -285,6 +286,21 @@ def _region_ensure(store: "Store", settings: "Settings") -> "FoundedRegion":
     return region_found(
         store, region_name=settings.region, cell=settings.cell, now_us=now_us, admin_token=token
     )
+
+
+def _log_key_check(store: "Store", signer: "Signer") -> None:
+    """Refuse to go on with a log that another key signed: that would be a second history."""
+    from kumoi.ledger.checkpoint import checkpoint_open
+    from kumoi.ledger.errors import LedgerError
+    from kumoi.store.log import head_read
+
+    head = store.read_wait(head_read, signer.name)
+    if head is None:
+        return
+    try:
+        checkpoint_open(head.checkpoint.encode(), signer.key)
+    except LedgerError as error:
+        raise ValueError(f"keys/log.key is not the key of this region's log ({error}); restore it") from error
 
 
 def _file_write(path: Path, text: str) -> None:

@@ -25,7 +25,7 @@ def _section_render(lifecycle: Lifecycle) -> str:
         for target, cause in targets.items()
     ]
     lines = [f"## {lifecycle.name.capitalize()}", "", "```mermaid", "stateDiagram-v2"]
-    lines += [f"  [*] --> {lifecycle.initial}"]
+    lines += [f"  [*] --> {state}" for state in lifecycle.entrances]
     lines += [f"  {source} --> {target}: {cause}" for source, target, cause in moves]
     lines += [f"  {state} --> [*]" for state in lifecycle.states if state in lifecycle.terminal]
     lines += ["```", "", "| From | To | When |", "|---|---|---|"]

@@ -16,6 +16,8 @@ class Lifecycle:
     name: str
     initial: str
     moves: Mapping[str, Mapping[str, str]]
+    entrances: tuple[str, ...]
+    """The states that a row may begin in; `initial` is the usual one."""
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -32,12 +34,14 @@ class Lifecycle:
         return target in self.moves.get(source, {})
 
 
-def _lifecycle(name: str, initial: str, moves: dict[str, dict[str, str]]) -> Lifecycle:
+def _lifecycle(
+    name: str, initial: str, moves: dict[str, dict[str, str]], also: tuple[str, ...] = ()
+) -> Lifecycle:
     unknown = {target for targets in moves.values() for target in targets} - moves.keys()
     if unknown or initial not in moves:
         raise ValueError(f"the lifecycle {name} names states that it does not have: {unknown or initial}")
     frozen = {state: MappingProxyType(targets) for state, targets in moves.items()}
-    return Lifecycle(name, initial, MappingProxyType(frozen))
+    return Lifecycle(name, initial, MappingProxyType(frozen), (initial, *also))
 
 
 ORGANIZATION = _lifecycle(
@@ -95,6 +99,7 @@ JOB = _lifecycle(
         "failed": {},
         "cancelled": {},
     },
+    also=("waiting",),
 )
 TASK = _lifecycle(
     "task",

@@ -19,11 +19,11 @@ def placement_activate(context: LoopContext, fence: Fence) -> bool:
         context.nudge("jobs")
     if not plan.placed:
         return False
-    context.store.transact_wait(
+    applied = context.store.transact_wait(
         fence, plan_apply, plan, snapshot, epoch=fence.epoch, now_us=plan.decided_us, cell=context.cell
     )
     context.nudge("tasks")
-    return len(snapshot.tasks) >= WINDOW
+    return applied < len(plan.placed) or len(snapshot.tasks) >= WINDOW
 
 
 def _decide(context: LoopContext, fence: Fence, window: int) -> tuple[Snapshot, Plan]:

@@ -8,7 +8,7 @@ LISTEN_DEFAULT = "127.0.0.1:8080"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `kumoi up` runs with. Every field is a flag, a `KUMOI_*` variable and a key of `kumoi.toml`."""
+    """What `kumoi up` runs with: `KUMOI_*` variables, keys of `kumoi.toml` and, most of them, flags."""
 
     data_dir: Path
     listen: str = LISTEN_DEFAULT

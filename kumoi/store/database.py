@@ -16,7 +16,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
 
+from kumoi.model.errors import Unavailable
 from kumoi.store.errors import StoreBusy
 from kumoi.store.migrate import migrate
 from kumoi.store.writer import Change, Fence, Writer, Written
@@ -77,16 +79,24 @@ class Store:
     async def read(
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `query` on a reader thread."""
+        """Run `query` on a reader thread, for requests. Raises Unavailable if the database is away."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, lambda: self.read_wait(query, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._readers, lambda: self.read_wait(query, *args, **kwargs))
+        except StoreBusy as error:
+            raise Unavailable(
+                "store_busy", "the store is busy; send the same request again in a few seconds"
+            ) from error
 
     def read_wait(
         self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `query` here and now."""
-        with self.connection() as connection:
-            return query(connection, *args, **kwargs)
+        """Run `query` here and now. Raises StoreBusy where the database does not answer."""
+        try:
+            with self.connection() as connection:
+                return query(connection, *args, **kwargs)
+        except OperationalError as error:
+            raise StoreBusy(f"the database did not answer: {error.orig}") from error
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:

@@ -6,13 +6,12 @@ from kumoi.core.lifecycles import ATTEMPT, JOB, LIFECYCLES, TASK, Lifecycle, _li
 from kumoi.model.jobs import TaskCounts
 
 EVERY = pytest.mark.parametrize("lifecycle", LIFECYCLES, ids=lambda lifecycle: lifecycle.name)
-ENTRANCES = {"job": {"waiting", "pending"}}
 
 
 @EVERY
 def test_every_state_is_reached(lifecycle: Lifecycle) -> None:
     seen: set[str] = set()
-    waiting = list(ENTRANCES.get(lifecycle.name, {lifecycle.initial}))
+    waiting = list(lifecycle.entrances)
     while waiting:
         state = waiting.pop()
         if state not in seen:

@@ -34,7 +34,7 @@ async def organization_read(plane: "Plane", request: Request[None, NoQuery]) -> 
 
 
 async def organization_suspend(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
-    """Suspend an organization: its tokens may read, nothing starts."""
+    """Suspend an organization: none of its tokens works, what it runs goes on."""
     return answer_written(
         await organizations.organization_suspend(
             plane, request.actor, request.path["organization"], request.key
