@@ -91,6 +91,15 @@ def fail(exit_code: Exit, what: str, hint: str | None = None) -> Failure:
     return Failure(told, json_output=given is not None and given.json_output)
 
 
+def token_lost(principal: str) -> Failure:
+    """The failure where a try was repeated whose answer, with the token in it, never came."""
+    return fail(
+        Exit.REFUSED,
+        _("it was created, but the answer with its token was lost on the way, and tokens are shown once"),
+        _("create another: kumoi token create --principal {principal}").format(principal=principal),
+    )
+
+
 def failure_from(error: Exception, given: Globals) -> Failure | None:
     """The failure for an error that is expected; None for a fault of ours, which keeps its traceback.
 

@@ -149,7 +149,11 @@ def job_show(session: Session, job_id: str) -> None:
     show_default=True,
     help="Index of the task.",
 )
-@option("--attempt", type=click.IntRange(1), help="Number of the attempt; by default the newest.")
+@option(
+    "--attempt",
+    type=click.IntRange(1),
+    help="Number of the attempt; by default the newest, with --follow all.",
+)
 @option(
     "--stream",
     type=click.Choice([*STREAMS, "both"]),

@@ -3,6 +3,7 @@
 import click
 
 from kumoi.cli.command import Group, option
+from kumoi.cli.failures import token_lost
 from kumoi.cli.language import _
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, organization_option, pass_session
@@ -58,6 +59,8 @@ def org_create(session: Session, name: str, admin_name: str, display_name: str) 
         "admin_token": created.admin_token,
     }
     session.out.record(created, shown)
+    if created.admin_token is None:
+        raise token_lost(created.admin.id)
     session.out.note(_("the token is shown this once: keep it safe"))
 
 

@@ -4,6 +4,7 @@ import click
 from click import BadParameter
 
 from kumoi.cli.command import Group, option
+from kumoi.cli.failures import token_lost
 from kumoi.cli.language import _
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, pass_session
@@ -69,6 +70,8 @@ def token_create(
     created = session.client.tokens.create(body)
     shown = {"id": created.token.id, "expires_at": created.token.expires_at, "secret": created.secret}
     session.out.record(created, shown)
+    if created.secret is None:
+        raise token_lost(created.token.principal)
     session.out.note(_("the token is shown this once: keep it safe"))
 
 

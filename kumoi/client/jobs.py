@@ -122,20 +122,21 @@ def job_logs(
 ) -> Stream[LogPart]:
     """What an attempt of a task wrote, part by part; the newest attempt's unless one is named.
 
-    With `follow` until the attempt has ended, or, where none is named, until the task has, over all its
-    attempts to come. The streams are kept apart: their order between each other is that of reading.
+    With `follow` until the attempt has ended, or, where none is named, until the task has: all its attempts,
+    the first one first. The streams are kept apart: their order between each other is that of reading.
     """
     if attempt is not None or not follow:
         yield from _attempt_logs(job, index, streams, attempt, follow)
         return
-    shown = -1
+    shown = 0
     delay_s = _POLL_FIRST_S
     while True:
         task = yield from _task_find(job, index)
-        newest = task.attempts[-1].number if task is not None and task.attempts else -1
-        if newest > shown:
-            yield from _attempt_logs(job, index, streams, newest, follow)
-            shown, delay_s = newest, _POLL_FIRST_S
+        coming = [] if task is None else [a.number for a in task.attempts if a.number > shown]
+        for number in coming:
+            yield from _attempt_logs(job, index, streams, number, follow)
+            shown, delay_s = number, _POLL_FIRST_S
+        if coming:
             continue
         if task is not None and task.state in ENDED:
             return

@@ -121,6 +121,15 @@ def test_a_new_token_is_shown_once_on_standard_output(kumoi, plane):
     assert ran.err == ""
 
 
+@pytest.mark.parametrize("line", ["org create beta", "token create"])
+def test_a_token_whose_answer_was_lost_is_said(kumoi, plane, at_once, line):
+    plane.faults.append("lose")
+    ran = kumoi(*line.split())
+    assert ran.code == 1
+    assert f"kumoi token create --principal {rows.USER}" in ran.err
+    assert rows.TOKEN not in ran.out + ran.err
+
+
 def test_secrets_come_from_standard_input_byte_for_byte(kumoi, plane, tmp_path):
     assert kumoi("secret", "put", "key", stdin=b"\x00v\n").code == 0
     assert plane.secret_values["key"] == b"\x00v\n"

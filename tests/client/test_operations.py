@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import fake_rows as rows
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from kumoi.client import AsyncKumoi, Kumoi
 from kumoi.client.errors import PreconditionFailedError
+from kumoi.client.flows import Answer, Request
 from kumoi.client.groups import Group, Operation, Streaming
+from kumoi.client.jobs import job_logs
 from kumoi.model.access import PrincipalKind, Role, TokenCreate
 from kumoi.model.ids import IdKind
-from kumoi.model.jobs import JobRef, JobSpec
+from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
 from kumoi.model.places import PoolCreate, SiteCreate
+from kumoi.model.records import Page
 
 EVENT = rows.id_make(IdKind.EVENT, 2)
 JOB = rows.id_make(IdKind.JOB, 100)
@@ -260,3 +265,26 @@ def test_the_log_follows_the_attempts_to_come(running, plane, run):
     assert joined(parts, "stdout") == b"hello\n"
     assert {part.attempt for part in parts} == {1}
     assert plane.jobs[JOB].state == "succeeded"
+
+
+def test_no_attempt_is_passed_over_however_fast_they_come():
+    flow = job_logs(JOB, follow=True, streams=("stdout",))
+    attempt = Attempt(JOB, 1, "ended", JOB, None, None, None, rows.AT, None, None, None, None)
+    task = Task(
+        JOB, JOB, 0, "failed", None, (attempt, replace(attempt, number=2), replace(attempt, number=3))
+    )
+    listed = msgspec.json.encode(Page((task,), None))
+    read: list[str] = []
+    effect = next(flow)
+    while True:
+        assert isinstance(effect, Request)
+        if effect.path.endswith("/log"):
+            read.append(dict(effect.query)["attempt"])
+            answer = Answer(effect, 200, {"kumoi-ended": "true"}, b"")
+        else:
+            answer = Answer(effect, 200, {}, listed)
+        try:
+            effect = flow.send(answer)
+        except StopIteration:
+            break
+    assert read == ["1", "2", "3"]
