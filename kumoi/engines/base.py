@@ -145,9 +145,10 @@ class Engine(Protocol):
         """Start the attempts that are not there yet; by ref, None or why it could not (now or ever)."""
 
     def stop(self, refs: Sequence[str], grace_s: float) -> None:
-        """Ask the attempts to end: SIGTERM, after `grace_s` SIGKILL. Unknown and ended refs are ignored.
+        """Ask the attempts to end: SIGTERM, after `grace_s` SIGKILL. Ended and purged refs are ignored.
 
-        Returns at once; the end is observed like any other. An attempt that never started will not.
+        Returns at once; the end is observed like any other. An attempt that never started will not, and
+        is told as ended (CANCELLED, `started_us` None), so that a stop always leads to an end.
         """
 
     def ended(self, limit: int) -> Sequence[Observation]:
