@@ -22,7 +22,7 @@ class Entry:
 
 
 COMMANDS: Final = {
-    "up": Entry("kumoi.main:up", "Start a region on this machine."),
+    "up": Entry("kumoi.main.up:up", "Start a region on this machine."),
     "login": Entry("kumoi.cli.login:login", "Remember a plane and a token."),
     "logout": Entry("kumoi.cli.login:logout", "Forget the token."),
     "whoami": Entry("kumoi.cli.login:whoami", "Show who the token speaks for."),

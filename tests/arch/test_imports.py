@@ -7,7 +7,7 @@ from pathlib import Path
 
 # Where an import may wait until it is needed, and why.
 LAZY = {
-    "kumoi/main.py": "the wiring: `kumoi --help` pays for no room",
+    "kumoi/main/__init__.py": "the wiring: `kumoi --help` pays for no room",
     "kumoi/store/migrate.py": "Alembic: a start on a current schema does not pay for it",
 }
 

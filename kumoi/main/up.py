@@ -1,0 +1,168 @@
+"""`kumoi up`: settings, logging, and the life of the plane's process."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import click
+import uvloop
+
+from kumoi.main.wiring import plane_build
+from kumoi.model.errors import KumoiError
+from kumoi.model.settings import Settings, address_split, settings_build
+from kumoi.store.errors import StoreError
+from kumoi.web.api.access_log import access_log_configure
+from kumoi.web.api.application import application_create
+from kumoi.web.api.server import server_create
+from kumoi.web.settings import WebSettings
+
+ENVIRONMENT_PREFIX = "KUMOI_"
+CLIENT_VARIABLES = frozenset(
+    {"KUMOI_URL", "KUMOI_TOKEN", "KUMOI_PROJECT", "KUMOI_ORGANIZATION", "KUMOI_LANG"}
+)
+
+
+@click.command("up")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.")
+@click.option("--listen", help="HOST:PORT of the API.")
+@click.option("--database", help="postgresql://... for several planes; SQLite in the data directory else.")
+@click.option("--region", help="The name of the region.")
+@click.option("--log-origin", help="The name of the operations log.")
+@click.option("--log-interval-s", type=float, help="Seconds between checkpoints of the log.")
+@click.option(
+    "--host-cpu-milli", type=int, help="CPU that this machine offers; more than it has overcommits."
+)
+@click.option("--host-memory-bytes", type=int, help="Memory that this machine offers.")
+def up(data_dir: Path | None, **flags: object) -> None:
+    """Start a region on this machine and run until stopped."""
+    try:
+        settings = settings_load(
+            data_dir, {name: value for name, value in flags.items() if value is not None}
+        )
+    except (ValueError, OSError) as error:
+        raise click.UsageError(str(error)) from error
+    _logging_start()
+    access_log_configure()
+    try:
+        uvloop.run(_serve(settings))
+    except (KumoiError, StoreError, OSError, ValueError) as error:
+        click.echo(f"kumoi up: {error}", err=True)
+        sys.exit(1)
+
+
+def settings_load(data_dir: Path | None, flags: dict[str, object]) -> Settings:
+    """Flags, then KUMOI_* variables, then DATA/kumoi.toml."""
+    variables: dict[str, object] = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): value
+        for name, value in os.environ.items()
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in CLIENT_VARIABLES
+    }
+    named = variables.pop("data_dir", None)
+    place = data_dir or (Path(str(named)) if named else _data_dir_default())
+    file = place / "kumoi.toml"
+    stored = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    return settings_build(place.resolve(), flags, variables, stored)
+
+
+def _data_dir_default() -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/kumoi")
+    home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(home) / "kumoi"
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False)
+
+
+def _logging_start() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+async def _serve(settings: Settings) -> None:
+    """Start everything, say so, and run until SIGTERM or SIGINT."""
+    started_s = time.perf_counter()
+    host, port = address_split(settings.listen)
+    _free_check(host, port)
+    plane, runner = plane_build(settings)
+    web = WebSettings()
+    application = application_create(plane, web)
+    server = server_create(application, host, port, web)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await _reachable(host, port, serving)
+        runner.start()
+        _ready_say(settings, time.perf_counter() - started_s)
+        await asyncio.wait([serving, asyncio.create_task(stopped.wait())], return_when="FIRST_COMPLETED")
+    finally:
+        application.stop()
+        server.stop()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait_for(serving, 10)
+        runner.stop()
+        for engine in plane.engines.values():
+            engine.close()
+        plane.files.close()
+        plane.store.close()
+
+
+def _free_check(host: str, port: int) -> None:
+    """OSError if somebody listens there already: their answers must not be taken for ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {host}:{port}: {error.strerror}; choose another --listen"
+            ) from None
+
+
+async def _reachable(host: str, port: int, serving: asyncio.Task[None]) -> None:
+    """Wait until the server accepts; raise what ended it if it never does."""
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        if serving.done():
+            serving.result()
+            raise OSError(f"cannot listen on {host}:{port}; is the port in use?")
+        try:
+            _, writer = await asyncio.open_connection(host, port)
+        except OSError:
+            await asyncio.sleep(0.005)
+            continue
+        writer.close()
+        return
+    raise OSError(f"cannot listen on {host}:{port}: nothing answers after 10 s")
+
+
+def _ready_say(settings: Settings, took_s: float) -> None:
+    """Tell people on standard output where the region is, once it is."""
+    click.echo(f"region {settings.region} is ready at http://{settings.listen} after {took_s:.2f} s")
+    click.echo(f"operator token: {settings.data_dir / 'admin.token'}")
+    sys.stdout.flush()
