@@ -1,0 +1,5 @@
+"""`python -m kumoi.main`."""
+
+from kumoi.main import main
+
+main()

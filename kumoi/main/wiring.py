@@ -1,0 +1,194 @@
+"""The wiring: the only place that knows every room."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from kumoi.app.founding import FoundedRegion, region_found
+from kumoi.app.pages import Cursors
+from kumoi.app.plane import Plane, Region
+from kumoi.core.tokens import SECRET_BYTES, token_format
+from kumoi.engines.base import Engine, EngineUnavailable
+from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.guard.decide import Guard
+from kumoi.guard.packaged import POLICY_TEXTS, SCHEMA_TEXT
+from kumoi.ledger.checkpoint import checkpoint_open
+from kumoi.ledger.errors import LedgerError
+from kumoi.ledger.note import Signer, vkey_format
+from kumoi.loops.context import LoopContext, Retention
+from kumoi.loops.hosts import hosts_activate
+from kumoi.loops.jobs import jobs_activate
+from kumoi.loops.ledger import ledger_activate
+from kumoi.loops.orphans import orphans_activate
+from kumoi.loops.placement import placement_activate
+from kumoi.loops.retention import retention_activate
+from kumoi.loops.runner import Loop, Runner
+from kumoi.loops.tasks import tasks_activate
+from kumoi.loops.upkeep import upkeep_activate
+from kumoi.model.settings import Settings
+from kumoi.store.database import Store
+from kumoi.store.files import FileStore
+from kumoi.store.log import head_read
+from kumoi.store.organizations import region_get
+from kumoi.store.vault import Vault, key_file_ensure
+
+_log = logging.getLogger("kumoi")
+
+
+def plane_build(settings: Settings) -> tuple[Plane, Runner]:
+    """Wire store, guard, engines, loops and app into a plane. Nothing runs yet."""
+    keys = _directories_ensure(settings.data_dir)
+    store = Store(settings.database_url)
+    with _first_start(settings.data_dir):
+        founded = _region_ensure(store, settings)
+        log_key, secrets_key, cursors_key = (
+            key_file_ensure(keys / f"{name}.key") for name in ("log", "secrets", "cursors")
+        )
+    signer = Signer(settings.origin, log_key)
+    _log_key_check(store, signer)
+    region = Region(
+        name=founded.name,
+        cell=founded.cell,
+        incarnation=founded.incarnation,
+        platform_organization_id=founded.platform_organization_id,
+        log_origin=settings.origin,
+        log_vkey=vkey_format(signer.key),
+    )
+    vault = Vault(secrets_key)
+    engines = _engines_build(settings, founded.incarnation)
+    plane = Plane(
+        store=store,
+        guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
+        cursors=Cursors(cursors_key),
+        vault=vault,
+        files=FileStore(settings.data_dir / "objects"),
+        region=region,
+        data_dir=settings.data_dir,
+        engines=engines,
+    )
+
+    def nudge(*names: str) -> None:
+        runner.nudge(*names)
+
+    context = LoopContext(
+        store=store,
+        engines=engines,
+        vault=vault,
+        clock_us=plane.clock_us,
+        nudge=nudge,
+        incarnation=founded.incarnation,
+        platform_organization_id=founded.platform_organization_id,
+        cell=founded.cell,
+        retention=Retention(
+            settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
+        ),
+    )
+    runner = Runner(store, _loops_build(context, signer, settings))
+    plane.nudge = nudge
+    for engine in engines.values():
+        engine.on_change(lambda: nudge("tasks"))
+    return plane, runner
+
+
+def _directories_ensure(data_dir: Path) -> Path:
+    """DATA with its parts, closed to everybody else; returns the directory of the keys."""
+    for place in (data_dir, data_dir / "keys", data_dir / "run"):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.chmod(0o700)
+    return data_dir / "keys"
+
+
+@contextlib.contextmanager
+def _first_start(data_dir: Path) -> Iterator[None]:
+    """Planes that share a data directory found the region and make its keys one after the other."""
+    descriptor = os.open(data_dir / "run" / "first-start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _region_ensure(store: Store, settings: Settings) -> FoundedRegion:
+    """The region in the store; founded at the first start, with the operator's token in `admin.token`.
+
+    The token is on disk before the store knows it: a crash in between leaves a file that the next start
+    replaces, never a token that nobody knows.
+    """
+    token = ""
+    if store.read_wait(region_get) is None:
+        token = token_format(os.urandom(SECRET_BYTES))
+        _file_write(settings.data_dir / "admin.token", token + "\n")
+    now_us = time.time_ns() // 1_000
+    return region_found(
+        store, region_name=settings.region, cell=settings.cell, now_us=now_us, admin_token=token
+    )
+
+
+def _log_key_check(store: Store, signer: Signer) -> None:
+    """Refuse to go on with a log that another key signed: that would be a second history."""
+    head = store.read_wait(head_read, signer.name)
+    if head is None:
+        return
+    try:
+        checkpoint_open(head.checkpoint.encode(), signer.key)
+    except LedgerError as error:
+        raise ValueError(f"keys/log.key is not the key of this region's log ({error}); restore it") from error
+
+
+def _file_write(path: Path, text: str) -> None:
+    """Write `path` (mode 600) durably, whole or not at all."""
+    part = path.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.rename(path)
+
+
+def _engines_build(settings: Settings, incarnation: str) -> dict[str, Engine]:
+    """The engines of this machine. Without bubblewrap the plane serves, and runs nothing."""
+    try:
+        engine = SandboxEngine(
+            settings.data_dir,
+            incarnation,
+            host_name=settings.host_name or _host_name(),
+            cpu_milli=settings.host_cpu_milli or None,
+            memory_bytes=settings.host_memory_bytes or None,
+            files_root=settings.data_dir / "objects",
+        )
+    except EngineUnavailable as error:
+        _log.warning("this plane runs no work: %s", error)
+        return {}
+    return {engine.name: engine}
+
+
+def _host_name() -> str:
+    """The machine's name in the form of names."""
+    letters = "".join(c if c.isalnum() and c.isascii() else "-" for c in os.uname().nodename.lower())
+    return letters.strip("-")[:63] or "host-1"
+
+
+def _loops_build(context: LoopContext, signer: Signer, settings: Settings) -> list[Loop]:
+    """The reconcilers, how often each runs by itself, and how long each rests in between."""
+    return [
+        Loop("jobs", partial(jobs_activate, context), 2.0),
+        Loop("placement", partial(placement_activate, context), 2.0),
+        Loop("tasks", partial(tasks_activate, context), 1.0),
+        Loop("upkeep", partial(upkeep_activate, context), 5.0),
+        Loop("hosts", partial(hosts_activate, context), 10.0),
+        Loop("orphans", partial(orphans_activate, context), 30.0),
+        Loop(
+            "ledger",
+            partial(ledger_activate, context, signer),
+            settings.log_interval_s,
+            settings.log_interval_s,
+        ),
+        Loop("retention", partial(retention_activate, context), 60.0),
+    ]
