@@ -103,7 +103,7 @@ class Region:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.end(keep=error is not None and not isinstance(error, KeyboardInterrupt))
+        self.end()
 
     @property
     def pid(self) -> int:
@@ -132,11 +132,10 @@ class Region:
         begun = time.perf_counter()
         self.spawn()
         while not self._healthy():
-            late = time.perf_counter() - begun > READY_S
-            if late or self.process is None or self.process.poll() is not None:
-                raise PlaneError(
-                    f"the plane did not get ready in {READY_S:.0f} s; its log ends:\n{self.tail()}"
-                )
+            if self.process is None or self.process.poll() is not None:
+                raise PlaneError(f"the plane ended while it was started; its log ends:\n{self.tail()}")
+            if time.perf_counter() - begun > READY_S:
+                raise PlaneError(f"the plane is not ready after {READY_S:.0f} s; its log:\n{self.tail()}")
             time.sleep(POLL_S)
         return time.perf_counter() - begun
 
