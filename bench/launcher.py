@@ -1,8 +1,8 @@
 """The raw launch rate of bubblewrap: the limit for every engine that is built on it.
 
-Run as a program of its own, so that what it forks is small. It starts `true` in sandboxes with exactly the
-arguments of the sandbox engine and as a user of its own where it is root, `concurrency` at a time, and does
-nothing else: no supervisor, no control group, no record, no output.
+Run as a program of its own, so that what it forks is small. It starts `true` in sandboxes with the arguments
+of the sandbox engine (a namespace of every kind each) and as a user of its own where it is root,
+`concurrency` at a time, and does nothing else: no supervisor, no control group, no record, no output.
 
     launcher.py COUNT CONCURRENCY -> the seconds it took, then each launch's milliseconds
 """
@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from kumoi.engines.sandbox.bubblewrap import Descriptors, system_arguments, task_arguments
+from kumoi.engines.sandbox.bubblewrap import ENVIRONMENT, PROJECT_DIR, system_arguments
 from kumoi.engines.sandbox.probe import seccomp_program
 
 UID = 290_000
@@ -60,17 +60,15 @@ def launch(place: str, system: list[str], program: bytes) -> int:
     os.write(seccomp, program)
     os.lseek(seccomp, 0, os.SEEK_SET)
     status = os.open(os.devnull, os.O_RDWR)
-    arguments = task_arguments(
-        system,
-        f"{place}/etc",
-        f"{place}/project",
-        Descriptors(seccomp=seccomp, status=status, secrets={}),
-        {"KUMOI_JOB_ID": "job", "KUMOI_TASK_INDEX": "0", "KUMOI_ARRAY_SIZE": "1", "KUMOI_ATTEMPT": "1"},
-        network=False,
-        devices=[],
-        memory_bytes=MEMORY_BYTES,
-        shared_memory_bytes=None,
-    )
+    arguments = [
+        *system,
+        *("--ro-bind", f"{place}/etc", "/etc"),
+        *("--perms", "1777", "--size", str(MEMORY_BYTES), "--tmpfs", "/tmp"),
+        *("--bind", f"{place}/project", PROJECT_DIR, "--chdir", PROJECT_DIR),
+        *("--remount-ro", "/", "--seccomp", str(seccomp), "--json-status-fd", str(status), "--clearenv"),
+    ]
+    for name, value in ENVIRONMENT.items():
+        arguments += ["--setenv", name, value]
     options = os.memfd_create("arguments")
     os.write(options, b"".join(argument.encode() + b"\0" for argument in arguments))
     os.lseek(options, 0, os.SEEK_SET)
