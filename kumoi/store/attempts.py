@@ -75,6 +75,29 @@ _LIVE_OF = (
 )
 
 
+_STARTED = (
+    update(attempts)
+    .where(attempts.c.id == bindparam("of_id"), attempts.c.state == "placed")
+    .values(state="running", started_us=bindparam("at_us"), version=attempts.c.version + 1)
+)
+_ENDING = (
+    select(
+        attempts,
+        tasks.c.ordinal,
+        tasks.c.state.label("task_state"),
+        jobs.c.state.label("job_state"),
+        jobs.c.spec,
+    )
+    .join(tasks, tasks.c.id == attempts.c.task_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state != "ended")
+    .with_for_update(of=attempts)
+)
+_DEVICES_HELD = select(attempt_devices.c.attempt_id).where(
+    attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
+)
+
+
 def attempts_to_start(connection: Connection, engine: str, limit: int) -> Sequence[AnyRow]:
     """Placed attempts with what is needed to start them, oldest first."""
     return connection.execute(_TO_START, {"of_engine": engine, "most": limit}).all()
@@ -134,13 +157,8 @@ def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> N
     """Move placed attempts to `running`; those that are further already stay as they are."""
     if not started_us:
         return
-    states = attempt_states(connection, list(started_us))
-    moves = [
-        Move(attempts, attempt_id, "placed", "running", {"started_us": at_us})
-        for attempt_id, at_us in started_us.items()
-        if states.get(attempt_id) == "placed"
-    ]
-    move_many(connection, moves)
+    rows = [{"of_id": attempt_id, "at_us": at_us} for attempt_id, at_us in started_us.items()]
+    connection.execute(_STARTED, rows)
 
 
 def leases_move(connection: Connection, attempt_ids: Sequence[str], lease_us: int) -> None:
@@ -175,8 +193,9 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         return []
     nexts = {end.attempt_id: _next(rows[end.attempt_id], end) for end in known}
     move_many(connection, [_attempt_move(rows[end.attempt_id], end) for end in known])
-    _devices_release(connection, list(rows))
     counts = _device_counts(connection, list(rows))
+    if counts:
+        _devices_release(connection, list(counts))
     intervals = [
         interval
         for end in known
@@ -214,20 +233,7 @@ def attempts_meter(connection: Connection, engine: str, seen_us: int, limit: int
 
 
 def _live_rows(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, AnyRow]:
-    statement = (
-        select(
-            attempts,
-            tasks.c.ordinal,
-            tasks.c.state.label("task_state"),
-            jobs.c.state.label("job_state"),
-            jobs.c.spec,
-        )
-        .join(tasks, tasks.c.id == attempts.c.task_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.id.in_(attempt_ids), attempts.c.state != "ended")
-        .with_for_update(of=attempts)
-    )
-    return {row.id: row for row in connection.execute(statement)}
+    return {row.id: row for row in connection.execute(_ENDING, {"ids": list(attempt_ids)})}
 
 
 def _next(row: AnyRow, end: AttemptEnd) -> TaskNext:
@@ -309,9 +315,8 @@ def _devices_release(connection: Connection, attempt_ids: Sequence[str]) -> None
 
 
 def _device_counts(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, int]:
-    statement = select(attempt_devices.c.attempt_id).where(attempt_devices.c.attempt_id.in_(attempt_ids))
     counts: dict[str, int] = {}
-    for attempt_id in connection.execute(statement).scalars():
+    for attempt_id in connection.execute(_DEVICES_HELD, {"ids": list(attempt_ids)}).scalars():
         counts[attempt_id] = counts.get(attempt_id, 0) + 1
     return counts
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select, update
+from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
 
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
@@ -242,6 +242,18 @@ def _tasks_stop(connection: Connection, job_id: str) -> None:
     )
 
 
+_TASK_OF = tasks.c.job_id == jobs.c.id
+_SETTLING = select(
+    jobs.c.id,
+    jobs.c.state,
+    jobs.c.gang,
+    exists(select(1).where(_TASK_OF, tasks.c.state.in_(("queued", "active")))).label("open"),
+    exists(select(1).where(_TASK_OF, tasks.c.state == "failed")).label("failed"),
+).where(
+    jobs.c.id.in_(bindparam("ids", expanding=True)), jobs.c.state.in_(("queued", "running", "cancelling"))
+)
+
+
 def jobs_settle(connection: Connection, job_ids: Sequence[str], now_us: int) -> dict[str, str]:
     """End the jobs of `job_ids` all of whose tasks have ended. Returns their new states.
 
@@ -249,15 +261,9 @@ def jobs_settle(connection: Connection, job_ids: Sequence[str], now_us: int) -> 
     """
     if not job_ids:
         return {}
-    mine = tasks.c.job_id == jobs.c.id
-    open_tasks = exists(select(1).where(mine, tasks.c.state.in_(("queued", "active"))))
-    failed_tasks = exists(select(1).where(mine, tasks.c.state == "failed"))
-    statement = select(
-        jobs.c.id, jobs.c.state, jobs.c.gang, open_tasks.label("open"), failed_tasks.label("failed")
-    ).where(jobs.c.id.in_(job_ids), jobs.c.state.in_(("queued", "running", "cancelling")))
     settled: dict[str, str] = {}
     stopped: list[str] = []
-    for row in connection.execute(statement).all():
+    for row in connection.execute(_SETTLING, {"ids": list(job_ids)}).all():
         if not row.open:
             settled[row.id] = _end(row.state, row.failed)
         elif row.gang and row.failed and row.state == "running":

@@ -79,6 +79,45 @@ _TASKS = (
 )
 
 
+_WAITING = (
+    select(
+        tasks.c.id,
+        tasks.c.job_id,
+        tasks.c.ordinal,
+        tasks.c.state,
+        jobs.c.organization_id,
+        jobs.c.project_id,
+        jobs.c.cpu_milli,
+        jobs.c.memory_bytes,
+        jobs.c.on_host_lost,
+        pools.c.engine,
+    )
+    .join(jobs, jobs.c.id == tasks.c.job_id)
+    .join(pools, pools.c.id == jobs.c.pool_id)
+    .where(
+        tasks.c.id.in_(bindparam("ids", expanding=True)),
+        tasks.c.state == "queued",
+        pools.c.state == "open",
+    )
+    .with_for_update(of=tasks)
+)
+_NUMBERS = (
+    select(attempts.c.task_id, func.max(attempts.c.number))
+    .where(attempts.c.task_id.in_(bindparam("ids", expanding=True)))
+    .group_by(attempts.c.task_id)
+)
+_HOST_ADVANCE = (
+    update(hosts)
+    .where(
+        hosts.c.id == bindparam("of_id"),
+        hosts.c.generation == bindparam("decided"),
+        hosts.c.state == "schedulable",
+        hosts.c.health == "up",
+    )
+    .values(generation=hosts.c.generation + 1)
+)
+
+
 def snapshot_load(connection: Connection, task_limit: int) -> Snapshot:
     """Hosts of open pools that may take work, and the first `task_limit` waiting tasks of those pools."""
     host_views = _hosts_load(connection)
@@ -194,41 +233,14 @@ def _generations_current(connection: Connection, plan: Plan, snapshot: Snapshot)
     decided = {host.id: host.generation for host in snapshot.hosts}
     current = set()
     for host_id in sorted({placed.host_id for placed in plan.placed}):
-        advanced = connection.execute(
-            update(hosts)
-            .where(
-                hosts.c.id == host_id,
-                hosts.c.generation == decided[host_id],
-                hosts.c.state == "schedulable",
-                hosts.c.health == "up",
-            )
-            .values(generation=hosts.c.generation + 1)
-        ).rowcount
+        advanced = connection.execute(_HOST_ADVANCE, {"of_id": host_id, "decided": decided[host_id]}).rowcount
         if advanced == 1:
             current.add(host_id)
     return current
 
 
 def _tasks_waiting(connection: Connection, task_ids: Sequence[str]) -> dict[str, AnyRow]:
-    statement = (
-        select(
-            tasks.c.id,
-            tasks.c.job_id,
-            tasks.c.ordinal,
-            tasks.c.state,
-            jobs.c.organization_id,
-            jobs.c.project_id,
-            jobs.c.cpu_milli,
-            jobs.c.memory_bytes,
-            jobs.c.on_host_lost,
-            pools.c.engine,
-        )
-        .join(jobs, jobs.c.id == tasks.c.job_id)
-        .join(pools, pools.c.id == jobs.c.pool_id)
-        .where(tasks.c.id.in_(task_ids), tasks.c.state == "queued", pools.c.state == "open")
-        .with_for_update(of=tasks)
-    )
-    return {row.id: row for row in connection.execute(statement)}
+    return {row.id: row for row in connection.execute(_WAITING, {"ids": list(task_ids)})}
 
 
 def _placed_write(
@@ -304,9 +316,4 @@ def _plan_row(plan: Plan, plan_id: str, body: str) -> dict[str, Any]:
 
 
 def _attempt_numbers(connection: Connection, task_ids: Sequence[str]) -> dict[str, int]:
-    statement = (
-        select(attempts.c.task_id, func.max(attempts.c.number))
-        .where(attempts.c.task_id.in_(task_ids))
-        .group_by(attempts.c.task_id)
-    )
-    return {row[0]: row[1] for row in connection.execute(statement)}
+    return {row[0]: row[1] for row in connection.execute(_NUMBERS, {"ids": list(task_ids)})}

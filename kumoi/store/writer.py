@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import Connection, Dialect, Engine, Table, bindparam, select, update
+from sqlalchemy import Connection, Dialect, Engine, Table, bindparam, literal_column, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from kumoi.core.lifecycles import LIFECYCLES
@@ -322,25 +322,31 @@ def move_many(connection: Connection, moves: Sequence[Move]) -> None:
     for move in moves:
         groups[move.table, tuple(sorted(move.values))].append(move)
     for (table, columns), group in groups.items():
-        statement = (
-            update(table)
-            .where(table.c.id == bindparam("b_id"), table.c.state == bindparam("b_source"))
-            .values(
-                state=bindparam("b_target"),
-                version=table.c.version + 1,
-                **{column: bindparam(f"v_{column}") for column in columns},
-            )
-        )
         parameters = [
             {"b_id": move.id, "b_source": move.source, "b_target": move.target}
             | {f"v_{column}": move.values[column] for column in columns}
             for move in group
         ]
-        changed = connection.execute(statement, parameters).rowcount
+        statement = _move_text(table, columns, connection.dialect)
+        changed = connection.exec_driver_sql(statement, parameters).rowcount
         if changed != len(group):
             raise StaleState(
                 f"moving {len(group)} rows of {table.name}, {len(group) - changed} were in another state"
             )
+
+
+@lru_cache(256)
+def _move_text(table: Table, columns: tuple[str, ...], dialect: Dialect) -> str:
+    statement = (
+        update(table)
+        .where(table.c.id == bindparam("b_id"), table.c.state == bindparam("b_source"))
+        .values(
+            state=bindparam("b_target"),
+            version=table.c.version + literal_column("1"),
+            **{column: bindparam(f"v_{column}") for column in columns},
+        )
+    )
+    return str(statement.compile(dialect=dialect))
 
 
 def _key_row(change: Change) -> Row:
@@ -355,14 +361,20 @@ def _key_row(change: Change) -> Row:
     }
 
 
-def _fence_check(connection: Connection, fence: Fence) -> None:
-    table = schema.leases
-    statement = select(table.c.epoch).where(
-        table.c.name == fence.name, table.c.holder == fence.holder, table.c.epoch == fence.epoch
+_FENCE = (
+    select(schema.leases.c.epoch)
+    .where(
+        schema.leases.c.name == bindparam("of_name"),
+        schema.leases.c.holder == bindparam("of_holder"),
+        schema.leases.c.epoch == bindparam("of_epoch"),
     )
-    if connection.dialect.name == "postgresql":
-        statement = statement.with_for_update(read=True)
-    if connection.execute(statement).first() is None:
+    .with_for_update(read=True)
+)
+
+
+def _fence_check(connection: Connection, fence: Fence) -> None:
+    held = {"of_name": fence.name, "of_holder": fence.holder, "of_epoch": fence.epoch}
+    if connection.execute(_FENCE, held).first() is None:
         raise FenceLost(
             f"the lease {fence.name} of epoch {fence.epoch} is not held by {fence.holder} any more"
         )

@@ -127,8 +127,7 @@ class SandboxEngine:
 
     def ended(self, limit: int) -> Sequence[Observation]:
         """See `Engine.ended`. One scan of a directory that holds only what nobody forgot yet."""
-        with os.scandir(self._layout.ended) as entries:
-            aged = sorted((entry.stat().st_mtime_ns, entry.name) for entry in entries)
+        aged = sorted(_aged(self._layout.ended))
         found = (self._observation_ended(ref) for _, ref in aged[:limit])
         return [observation for observation in found if observation is not None]
 
@@ -320,6 +319,14 @@ class SandboxEngine:
             until = records.file_read(f"{self._layout.purged}/{ref}")
             if until is not None and until.isdigit() and int(until) < _now_us():
                 Path(self._layout.purged, ref).unlink(missing_ok=True)
+
+
+def _aged(directory: str) -> Iterator[tuple[int, str]]:
+    """Age and name of what is in a directory; others may be removing it meanwhile."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                yield entry.stat().st_mtime_ns, entry.name
 
 
 def _names(directory: str) -> Iterator[str]:
