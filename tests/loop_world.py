@@ -233,27 +233,31 @@ class Killed(BaseException):
 
 
 class Fuse:
-    """Kills at the `at`-th call of a store or engine, before or after it took effect; 0 never."""
+    """Kills at the `at`-th call of a store or engine: before it took effect, or after. 0 never does."""
 
     def __init__(self, at: int = 0, *, after: bool = False) -> None:
         self.at = at
         self.after = after
         self.calls: list[str] = []
+        self.effective: list[int] = []
+        """Those of the calls, counted from 1, that changed something."""
 
-    def call(self, name: str, work: Callable[[], Any]) -> Any:
-        """Do `work`, unless the plane is killed before it, or is killed after it."""
+    def call(self, name: str, work: Callable[[], tuple[Any, bool]]) -> Any:
+        """Do `work` (its result, and whether it changed anything), if the plane is not killed before."""
         self.calls.append(name)
         burns = len(self.calls) == self.at
         if burns and not self.after:
             raise Killed(name)
-        result = work()
+        result, changed = work()
+        if changed:
+            self.effective.append(len(self.calls))
         if burns:
             raise Killed(name)
         return result
 
 
 class FusedStore:
-    """A store every write of which may be the last thing that the plane does."""
+    """A SQLite store every write of which may be the last thing that the plane does."""
 
     def __init__(self, store: Store, fuse: Fuse) -> None:
         self._store = store
@@ -264,8 +268,15 @@ class FusedStore:
 
     def transact_wait(self, fence: Fence | None, work: Any, *args: Any, **kwargs: Any) -> Any:
         """`Store.transact_wait`, fused."""
-        call = partial(self._store.transact_wait, fence, work, *args, **kwargs)
-        return self._fuse.call(f"store.{work.__name__}", call)
+
+        def counted(connection: Any) -> tuple[Any, bool]:
+            before = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+            result = work(connection, *args, **kwargs)
+            after = connection.exec_driver_sql("SELECT total_changes()").scalar_one()
+            return result, after != before
+
+        write = partial(self._store.transact_wait, fence, counted)
+        return self._fuse.call(f"store.{work.__name__}", write)
 
 
 class FusedEngine:
@@ -276,13 +287,18 @@ class FusedEngine:
     def __init__(self, engine: FakeEngine, fuse: Fuse) -> None:
         self._engine = engine
         self._fuse = fuse
-        self.specs: dict[str, AttemptSpec] = {}
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._engine, name)
         if name not in self.METHODS:
             return found
-        return lambda *args: self._fuse.call(f"engine.{name}", lambda: found(*args))
+
+        def counted(*args: Any) -> tuple[Any, bool]:
+            before = repr(self._engine._attempts)
+            result = found(*args)
+            return result, repr(self._engine._attempts) != before
+
+        return lambda *args: self._fuse.call(f"engine.{name}", partial(counted, *args))
 
 
 def attempt_spec(job_id: str) -> AttemptSpec:
