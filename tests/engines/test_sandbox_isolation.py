@@ -98,6 +98,27 @@ def test_there_is_no_network(sandbox: Sandbox) -> None:
     assert run(sandbox, "cat /proc/net/dev | tail -n +3 | cut -d: -f1").split() == ["lo"]
 
 
+def test_no_two_attempts_share_a_network(sandbox: Sandbox) -> None:
+    show = "readlink /proc/self/ns/net"
+    waiting = [sandbox.spec(f"{show}; sleep 300", project_id="prj_one") for _ in range(2)]
+    sandbox.engine.ensure(waiting)
+    for spec in waiting:
+        sandbox.await_output(spec.ref)
+    seen = [sandbox.text(spec.ref) for spec in waiting]
+    seen += [run(sandbox, show, project_id="prj_two"), f"{Path('/proc/self/ns/net').readlink()}\n"]
+    assert len(set(seen)) == 4
+    listen = (
+        "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname())"
+    )
+    assert run(sandbox, f'python3 -c "{listen}; print(1)"') == "1\n", "the loopback is down"
+    other = run(
+        sandbox,
+        "cat /proc/net/tcp | tail -n +2; grep lo: /proc/net/dev | cut -d: -f2",
+        project_id="prj_three",
+    )
+    assert set(other.split()) == {"0"}, "another project's connections can be seen"
+
+
 def test_the_network_is_there_when_allowed(sandbox: Sandbox) -> None:
     outside = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]}
     inside = run(sandbox, "cat /proc/net/dev | tail -n +3 | cut -d: -f1", network=True)

@@ -55,17 +55,24 @@ def task_arguments(
     environment: dict[str, str],
     *,
     network: bool,
+    keep_network: bool,
     devices: list[str],
     memory_bytes: int,
     shared_memory_bytes: int | None,
 ) -> list[str]:
-    """All of bubblewrap's arguments but the command. Without cgroups /dev/shm gets a size of its own."""
+    """All of bubblewrap's arguments but the command.
+
+    `network` lets the task have the host's; `keep_network` leaves it in the namespace of its supervisor,
+    which is that or an empty one. Without cgroups /dev/shm gets a size of its own.
+    """
     arguments = [*system, "--ro-bind", etc, "/etc"]
     arguments += ["--perms", "1777", "--size", str(memory_bytes), "--tmpfs", "/tmp"]  # noqa: S108
     if shared_memory_bytes is not None:
         arguments += ["--perms", "1777", "--size", str(shared_memory_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108
+    if keep_network:
+        arguments += ["--share-net"]
     if network:
-        arguments += ["--share-net", "--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
+        arguments += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"]
     for path in devices:
         arguments += ["--dev-bind", path, path]
     if descriptors.secrets:

@@ -208,16 +208,24 @@ def _v2_delegate(top: str, name: str) -> None:
     path = top
     for part in ("", *name.split("/")):
         path = f"{path}/{part}" if part else path
-        offered = _read(f"{path}/cgroup.controllers").split()
-        wish = " ".join(f"+{controller}" for controller in (*NEEDED, "cpu") if controller in offered)
         try:
-            _write(f"{path}/cgroup.subtree_control", wish)
+            _v2_hand_down(path)
         except OSError:
             if path != top:
                 raise
             os.makedirs(f"{top}/plane", mode=0o755, exist_ok=True)
             _write(f"{top}/plane/cgroup.procs", str(os.getpid()))
-            _write(f"{path}/cgroup.subtree_control", wish)
+            _v2_hand_down(path)
+
+
+def _v2_hand_down(path: str) -> None:
+    """Let the children of a group be limited, in CPU time too where the kernel allows that."""
+    offered = _read(f"{path}/cgroup.controllers").split()
+    needed = " ".join(f"+{controller}" for controller in NEEDED)
+    if "cpu" in offered:
+        with contextlib.suppress(OSError):
+            return _write(f"{path}/cgroup.subtree_control", f"{needed} +cpu")
+    _write(f"{path}/cgroup.subtree_control", needed)
 
 
 def group_enter(groups: list[str]) -> None:

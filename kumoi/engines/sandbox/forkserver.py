@@ -17,11 +17,13 @@ import socket
 import sys
 import time
 import traceback
+from typing import NamedTuple
 
 from kumoi.engines.sandbox import records, wrapper
 from kumoi.engines.sandbox.bubblewrap import system_arguments
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.launch import LIBC
+from kumoi.engines.sandbox.network import network_make, network_may_be_made
 from kumoi.engines.sandbox.task import Setting, Task
 
 OK, REFUSED, UNAVAILABLE = "ok", "refused", "unavailable"
@@ -36,13 +38,30 @@ _MESSAGE_MAX = 1 << 16
 _IDLE_NOTE = b"i"
 
 
+class Kind(NamedTuple):
+    """What a supervisor has become for its last attempt: it cannot give itself more than it has."""
+
+    file_bytes: int
+    network: bool
+    project: str
+
+    @classmethod
+    def of(cls, task: Task) -> "Kind":
+        """The kind of supervisor that an attempt needs."""
+        return cls(task["file_bytes"], task["network"], f"{task['organization_id']}/{task['project_id']}")
+
+    def fits(self, other: "Kind") -> bool:
+        """Whether a supervisor of this kind may become one of the other."""
+        return (self.file_bytes, self.network) == (other.file_bytes, other.network)
+
+
 class Pool:
     """The supervisors of this fork-server, by the descriptor of the socket on which they are asked."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
         self._sockets: dict[int, socket.socket] = {}
-        self._file_bytes: dict[int, int] = {}
+        self._kinds: dict[int, Kind] = {}
         self._idle: dict[int, float] = {}
         self._poll = select.poll()
         self._poll.register(_CONTROL_FD, select.POLLIN)
@@ -60,14 +79,20 @@ class Pool:
         if len(message) <= _MESSAGE_MAX:
             if not self._idle:
                 self._listen(0.0)
-            for number in [n for n in self._idle if self._file_bytes[n] == task["file_bytes"]]:
+            for number in self._suitable(Kind.of(task)):
                 try:
                     socket.send_fds(self._sockets[number], [message], [lock])
+                    self._kinds[number] = Kind.of(task)
                     del self._idle[number]
                     return
                 except OSError:
                     self._drop(number)
         self._fork(task, lock)
+
+    def _suitable(self, kind: "Kind") -> list[int]:
+        """The idle supervisors that may take an attempt of this kind, those of its project first."""
+        idle = [(self._kinds[n].project != kind.project, n) for n in self._idle if self._kinds[n].fits(kind)]
+        return [number for _, number in sorted(idle)]
 
     def _listen(self, timeout_s: float | None) -> bool:
         """Take note of supervisors that became idle or ended; True if the engine wants something."""
@@ -89,7 +114,7 @@ class Pool:
                     other.close()
                 _become_supervisor(self._setting, task, lock, theirs)
         self._sockets[ours.fileno()] = ours
-        self._file_bytes[ours.fileno()] = task["file_bytes"]
+        self._kinds[ours.fileno()] = Kind.of(task)
         self._poll.register(ours.fileno(), select.POLLIN)
 
     def _drop(self, number: int) -> None:
@@ -97,7 +122,7 @@ class Pool:
         self._poll.unregister(number)
         self._sockets.pop(number).close()
         self._idle.pop(number, None)
-        del self._file_bytes[number]
+        del self._kinds[number]
 
 
 def frame_read(fd: int) -> bytes | None:
@@ -167,6 +192,7 @@ def _setting(hello: dict[str, object]) -> Setting:
         etc=etc,
         files=files,
         seccomp_fd=program,
+        makes_network=os.getuid() == 0 and network_may_be_made(),
         system=system_arguments(),
     )
 
@@ -249,7 +275,11 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
         os.dup2(null, _CONTROL_FD)
         os.close(null)
         wake = wrapper.prepare(setting, task["file_bytes"])
+        network_of = None
         for _ in range(_ATTEMPTS_MAX):
+            if setting.makes_network and not task["network"] and network_of != Kind.of(task).project:
+                network_make()
+                network_of = Kind.of(task).project
             wrapper.run(setting, task, lock, wake)
             os.close(lock)
             offers.send(_IDLE_NOTE)

@@ -102,6 +102,7 @@ def _arguments(setting: Setting, task: Task, descriptors: bubblewrap.Descriptors
         descriptors,
         task["environment"],
         network=task["network"],
+        keep_network=task["network"] or setting.makes_network,
         devices=task["devices"],
         memory_bytes=task["memory_bytes"],
         shared_memory_bytes=None if setting.hierarchy is not None else task["memory_bytes"],

@@ -42,4 +42,5 @@ class Setting(NamedTuple):
     etc: str
     files: str
     seccomp_fd: int
+    makes_network: bool
     system: list[str]
