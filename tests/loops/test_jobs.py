@@ -139,7 +139,10 @@ def test_a_task_is_retried_by_its_policy_and_no_more(world: World) -> None:
     check_ended(world)
 
 
-def test_a_retry_that_succeeds_makes_the_job_succeed(world: World) -> None:
+def test_a_retry_that_succeeds_makes_the_job_succeed(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     job = submit(world, retries=RETRY_EXIT)
     world.rounds(1)
     world.finish(job, exit_code=1)
@@ -269,7 +272,10 @@ def test_a_gang_waits_until_all_of_it_fits(world: World) -> None:
     check_ended(world)
 
 
-def test_a_gang_of_which_one_fails_is_stopped(world: World) -> None:
+def test_a_gang_of_which_one_fails_is_stopped(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     job = gang(world)
     world.rounds(1)
     world.engine.finish(world.running(job)[0], exit_code=5)
@@ -327,7 +333,10 @@ def test_a_job_waits_until_what_it_depends_on_has_succeeded(world: World) -> Non
     check_ended(world)
 
 
-def test_a_job_fails_along_the_whole_chain_when_what_it_depends_on_does(world: World) -> None:
+def test_a_job_fails_along_the_whole_chain_when_what_it_depends_on_does(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     first = submit(world)
     second = submit(world, depends_on=after(first))
     third = submit(world, depends_on=after(second))
@@ -387,7 +396,10 @@ def test_a_placed_job_is_cancelled_and_never_starts(world: World) -> None:
     check_ended(world)
 
 
-def test_a_running_job_is_cancelled_when_its_tasks_have_ended(world: World) -> None:
+def test_a_running_job_is_cancelled_when_its_tasks_have_ended(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     world.engine.stop_lingers = True
     job = submit(world, array_size=2)
     world.rounds(1)
@@ -511,7 +523,10 @@ def test_tasks_that_fit_nowhere_do_not_keep_others_waiting(world: World) -> None
     assert world.state(job) == "running"
 
 
-def test_a_drained_host_takes_nothing_and_goes_to_maintenance_when_it_is_empty(world: World) -> None:
+def test_a_drained_host_takes_nothing_and_goes_to_maintenance_when_it_is_empty(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     job = submit(world)
     world.rounds(1)
     host = world.region.rows(schema.hosts)[0].id
@@ -530,7 +545,10 @@ def test_a_drained_host_takes_nothing_and_goes_to_maintenance_when_it_is_empty(w
     check_ended(world)
 
 
-def test_devices_are_given_to_one_attempt_and_given_back(world: World) -> None:
+def test_devices_are_given_to_one_attempt_and_given_back(
+    world_of_each: World,
+) -> None:
+    world = world_of_each
     world.activate("hosts")
     host = world.region.rows(schema.hosts)[0].id
     for ordinal in range(2):
