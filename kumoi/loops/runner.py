@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ LEASE_MARGIN_S = 2.0
 BACKOFF_S = 1.0
 STOP_S = 10.0
 REST_MAX_S = 0.1
+STALE_MAX = 10
+"""How often in a row a loop may decide at once again because the rows had changed."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +62,7 @@ class Runner:
     _held: dict[str, _Held] = field(default_factory=dict)
     _wakes: dict[str, threading.Event] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _stale: Counter[str] = field(default_factory=Counter)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,19 +113,26 @@ class Runner:
             if self._stopping.is_set() or fence is None:
                 continue
             began_s = time.monotonic()
-            if self._activate(loop, fence):
+            more = self._activate(loop, fence)
+            rest_s = min(time.monotonic() - began_s, REST_MAX_S)
+            if more:
                 wake.set()
-            worked_s = time.monotonic() - began_s
-            self._stopping.wait(max(loop.rest_s, min(worked_s, REST_MAX_S)))
+            self._stopping.wait(rest_s if more else max(loop.rest_s, rest_s))
 
     def _activate(self, loop: Loop, fence: Fence) -> bool:
         try:
-            return loop.activate(fence)
+            more = loop.activate(fence)
+            self._stale[loop.name] = 0
+            return more
         except FenceLost as error:
             self._held.pop(loop.name, None)
             _log.warning("loop %s stopped: %s", loop.name, error)
-        except StaleState:
-            return True
+        except StaleState as error:
+            self._stale[loop.name] += 1
+            if self._stale[loop.name] <= STALE_MAX:
+                return True
+            _log.warning("loop %s finds the same contradiction again and again: %s", loop.name, error)
+            self._stopping.wait(BACKOFF_S)
         except (StoreError, EngineError) as error:
             _log.warning("loop %s will try again in %s s: %s", loop.name, BACKOFF_S, error)
             self._stopping.wait(BACKOFF_S)

@@ -4,7 +4,6 @@ base32hex keeps the order of the bytes (RFC 4648 section 7), so identifiers sort
 and serve as keyset cursors.
 """
 
-import base64
 import re
 from enum import StrEnum
 from typing import Annotated
@@ -33,6 +32,8 @@ class IdKind(StrEnum):
     PLAN = "plan"
 
 
+_ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _BODY = "[0-9a-v]{26}"
 _ID = re.compile(rf"(?P<kind>[a-z]+)_(?P<body>{_BODY})")
 _REFERENCE = re.compile("[a-z0-9_-]{1,63}")
@@ -52,7 +53,8 @@ def id_format(kind: IdKind, raw: bytes) -> str:
     """The identifier of `kind` for 16 bytes of UUIDv7."""
     if len(raw) != 16:
         raise ValueError(f"an identifier is made of 16 bytes, got {len(raw)}")
-    return f"{kind}_{base64.b32hexencode(raw).decode().rstrip('=').lower()}"
+    number = int.from_bytes(raw, "big") << 2
+    return f"{kind}_" + "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def id_is(kind: IdKind, text: str) -> bool:

@@ -1,11 +1,13 @@
 """Time: int64 microseconds since 1970 in UTC inside, RFC 3339 with `Z` outside."""
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 US_PER_S = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+@lru_cache(4_096)
 def time_format(at_us: int) -> str:
     """`at_us` as RFC 3339 in UTC, with microseconds."""
     return (_EPOCH + timedelta(microseconds=at_us)).isoformat(timespec="microseconds")[:-6] + "Z"

@@ -176,6 +176,8 @@ def _sqlite_prepare(connection: sqlite3.Connection, _record: object) -> None:
         "foreign_keys=ON",
         "cache_size=-8192",
         "temp_store=MEMORY",
+        # Fewer, larger checkpoints: each writes a page once, however often it changed.
+        "wal_autocheckpoint=4000",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

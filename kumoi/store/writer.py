@@ -13,8 +13,9 @@ import queue
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, cast
@@ -40,6 +41,7 @@ __all__ = ["Change", "Fence", "Move", "Table", "Writer", "Written"]
 BATCH_MAX = 256
 QUEUE_MAX = 10_000
 WAIT_S = 30
+GATHER_S = 0.001
 Row = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -111,6 +113,8 @@ class Writer:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._connection: Connection | None = None
+        self._expected = 1
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closed = False
         self._open_lock = threading.Lock()
@@ -171,29 +175,52 @@ class Writer:
         while True:
             items, closing = self._gather()
             changes = [item for item in items if item.change is not None]
-            for start in range(0, len(changes), BATCH_MAX):
-                self._write_batch(changes[start : start + BATCH_MAX])
+            if changes:
+                self._write_batch(changes)
+            self._expected = len(changes)
             for item in items:
                 if item.work is not None:
                     _resolve([(item, *self._attempt_alone(item))])
             if closing:
-                return
+                break
+        if self._connection is not None:
+            self._connection.close()
 
     def _gather(self) -> tuple[list[_Item], bool]:
+        """What waits, and whether to close after it.
+
+        Whoever was answered last is likely to ask again at once: the batch waits for as many, a millisecond
+        at most. Without it, batches of one and of all the others take turns.
+        """
         items: list[_Item] = []
         item = self._queue.get()
+        until_s = time.monotonic() + GATHER_S
         while item is not None:
             items.append(item)
             if len(items) >= BATCH_MAX:
                 return items, False
+            wait_s = until_s - time.monotonic() if len(items) < self._expected else 0.0
             try:
-                item = self._queue.get_nowait()
+                item = self._queue.get(block=wait_s > 0, timeout=max(wait_s, 0.0))
             except queue.Empty:
                 return items, False
         return items, True
 
+    @contextmanager
+    def _begin(self) -> Iterator[Connection]:
+        """A transaction. Its connection serves the next one too, unless anything went wrong on it."""
+        connection = self._connection or self._engine.connect()
+        self._connection = None
+        try:
+            with connection.begin():
+                yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
     def _write_batch(self, items: list[_Item]) -> None:
-        results = self._attempt_batch(items) if len(items) > 1 else None
+        results = self._attempt_batch(items)
         if results is not None:
             _resolve(results)
             return
@@ -212,7 +239,7 @@ class Writer:
         """
         changes = [cast(Change, item.change) for item in items]
         try:
-            with self._engine.begin() as connection:
+            with self._begin() as connection:
                 _write(connection, changes)
             return [(item, change.answer, None) for item, change in zip(items, changes, strict=True)]
         except Exception:
@@ -227,7 +254,7 @@ class Writer:
 
     def _attempt(self, item: _Item) -> tuple[Any, Exception | None]:
         try:
-            with self._engine.begin() as connection:
+            with self._begin() as connection:
                 if item.fence is not None:
                     _fence_check(connection, item.fence)
                 if item.change is not None:

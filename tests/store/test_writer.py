@@ -396,9 +396,9 @@ def test_a_database_that_is_away_costs_one_timeout(
     store: Store, region: RegionRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[int] = []
-    original = Engine.begin
+    original = Engine.connect
 
-    def begin(engine: Engine) -> Any:
+    def connect(engine: Engine) -> Any:
         if engine is not store._write_engine:
             return original(engine)
         tries.append(1)
@@ -407,7 +407,8 @@ def test_a_database_that_is_away_costs_one_timeout(
     away = create_engine("sqlite:////nonexistent/kumoi.db")
     with held(store) as threads:
         futures = queued(store, threads, [job_change(region)[1] for _ in range(5)])
-        monkeypatch.setattr(Engine, "begin", begin)
+        monkeypatch.setattr(Engine, "connect", connect)
+        store._writer._connection = None  # the kept one went away with the database
     assert [type(future.exception(WAIT_S)) for future in futures] == [StoreBusy] * 5
     assert len(tries) == 2, "the batch together, then the first of it alone"
 
