@@ -123,8 +123,13 @@ async def job_authorized(plane: Plane, actor: Actor, action: Action, job_id: str
     return row
 
 
+async def submission_authorized(plane: Plane, actor: Actor, project: str) -> ProjectPlace:
+    """The project, if `actor` may submit jobs to it. Raises NotFound or Forbidden."""
+    return await project_authorized(plane, actor, Action.JOB_CREATE, project)
+
+
 async def _project_open(plane: Plane, actor: Actor, project: str) -> ProjectPlace:
-    place = await project_authorized(plane, actor, Action.JOB_CREATE, project)
+    place = await submission_authorized(plane, actor, project)
     if place.state != "active":
         raise Conflict("project_archived", "the project {id} is archived; restore it first", id=project)
     return place

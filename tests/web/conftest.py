@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from kumoi import main
 from kumoi.app.plane import Plane
 from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.loops.runner import Runner
+from kumoi.main import wiring
 from kumoi.model.settings import Settings
 from kumoi.web.api.application import Application, application_create
 from kumoi.web.settings import WebSettings
@@ -176,8 +176,8 @@ def region_open(place: Path) -> Iterator[World]:
     engine = FakeEngine(lambda: time.time_ns() // 1_000, (host,))
     engine.name = "sandbox"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(main, "_engines_build", lambda *_: {"sandbox": engine})
-        plane, loops = main.plane_build(Settings(place, log_interval_s=0.1))
+        patch.setattr(wiring, "_engines_build", lambda *_: {"sandbox": engine})
+        plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1))
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:
         application = application_create(plane, WebSettings(heartbeat_s=0.05, watchers_max=2))

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from typing import Any
 
 import httpx
@@ -10,9 +11,11 @@ import msgspec
 import pytest
 
 from kumoi.model.access import Action, Actor, PrincipalKind
+from kumoi.model.errors import Invalid
 from kumoi.web.api.access_log import AccessLog
 from kumoi.web.api.answer import Answer, answer_json
 from kumoi.web.api.application import application_create
+from kumoi.web.api.decoding import LOOP_BYTES_MAX, TEXTS_MAX, body_decode, body_take
 from kumoi.web.api.parameters import NoQuery
 from kumoi.web.api.request import Request
 from kumoi.web.api.route import Media, Route
@@ -23,6 +26,10 @@ SPEC = {"command": ["/bin/true"]}
 
 def jobs_path(world: Any) -> str:
     return f"/v1/projects/{world.acme.project}/jobs"
+
+
+def batches_path(world: Any) -> str:
+    return f"/v1/projects/{world.acme.project}/job-batches"
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -108,7 +115,7 @@ def test_endless_nesting_is_refused_at_its_first_step(world: Any) -> None:
         ({"command": "ls"}, "type_mismatch", "/command"),
         ({"command": []}, "length_out_of_range", "/command"),
         ({"command": ["ls", 1]}, "type_mismatch", "/command/1"),
-        ({"command": ["a\0b"]}, "pattern_mismatch", "/command/0"),
+        ({"command": ["a\0b"]}, "nul_in_text", "/command/0"),
         ({"name": "Not A Name"}, "pattern_mismatch", "/name"),
         ({"resources": {"cpu_milli": -1}}, "out_of_range", "/resources/cpu_milli"),
         ({"resources": {"cpu_milli": 10**30}}, "out_of_range", "/resources/cpu_milli"),
@@ -145,6 +152,55 @@ def test_nul_is_refused_everywhere_and_its_escape_as_text_is_not(world: Any) -> 
     assert found["at"] == "/display_name"
     body = {"name": world.name(), "display_name": "a\\u0000b"}
     assert world.api(world.operator, "POST", "/v1/organizations", body).status_code == 201
+
+
+def test_only_an_escape_of_nul_counts_as_one() -> None:
+    decoder = msgspec.json.Decoder(list[str])
+    for body in (rb'["\\u0000"]', rb'["\\\\u0000", "u0000"]', rb'["\\", "u0000"]'):
+        assert body_decode(decoder, body)
+    for body in (rb'["\u0000"]', rb'["", "\\\u0000"]', rb'["\n\u0000"]'):
+        with pytest.raises(Invalid) as refused:
+            body_decode(decoder, body)
+        assert refused.value.code == "nul_in_text"
+
+
+def test_large_bodies_are_decoded_beside_the_loop_and_small_ones_in_it() -> None:
+    class Decoder:
+        def decode(self, raw: bytes) -> int:
+            return threading.get_ident()
+
+    async def work(raw: bytes) -> bool:
+        return bool(await body_take(Decoder(), raw) == threading.get_ident())  # type: ignore[arg-type]
+
+    assert asyncio.run(work(b" " * LOOP_BYTES_MAX))
+    assert not asyncio.run(work(b" " * (LOOP_BYTES_MAX + 1)))
+
+
+def test_a_batch_of_very_many_texts_is_refused_before_any_is_looked_at(world: Any) -> None:
+    job = b'{"command":[' + b",".join([b'"a"'] * 1_024) + b"]}"
+    content = b'{"jobs":[' + b",".join([job] * 1_000) + b"]}"
+    path, headers = batches_path(world), {"Content-Type": "application/json"}
+    answer = world.api(world.acme.admin, "POST", path, content=content, headers=headers)
+    assert problem(answer, 413, "body_too_many_texts")["detail"].startswith(
+        f"the body holds more than {TEXTS_MAX}"
+    )
+
+
+def test_a_batch_is_not_read_from_whoever_may_not_send_it(world: Any) -> None:
+    asked = []
+
+    async def content() -> Any:
+        asked.append(True)
+        yield b" " * (1 << 20)
+
+    headers = {"Content-Type": "application/json"}
+    for token, status, code in (
+        (world.acme.tokens["viewer"], 403, "action_forbidden"),
+        (world.rival.admin, 404, "not_found"),
+    ):
+        answer = world.api(token, "POST", batches_path(world), content=content(), headers=headers)
+        problem(answer, status, code)
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from kumoi.web.api.asgi import (
     no_body_check,
     stream_send,
 )
-from kumoi.web.api.decoding import body_decode, query_decode
+from kumoi.web.api.decoding import body_take, query_decode
 from kumoi.web.api.parameters import path_check
 from kumoi.web.api.problem import Failed, problem_answer
 from kumoi.web.api.request import NOBODY, Request
@@ -161,8 +161,10 @@ class Application:
                 body = body_parts(receive, route.body_bytes_max, self._settings.chunk_timeout_s)
             else:
                 json_type_check(headers)
+                if route.admit is not None:
+                    await route.admit(self._plane, actor, path)
                 raw = await body_read(receive, route.body_bytes_max)
-                body = body_decode(route.decoder, raw)
+                body = await body_take(route.decoder, raw)
         key = _idempotency_key(route, path, scope["raw_path"], headers, raw, actor)
         if_match = _if_match(headers) if route.if_match else None
         last_event_id = _last_event_id(headers) if route.watch else None

@@ -4,6 +4,7 @@ msgspec says what is wrong in one line of English; its forms are few, so each be
 can be translated, and a JSON pointer (RFC 6901) to the place.
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,12 +12,16 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from kumoi.model.errors import BadRequest, Invalid
+from kumoi.model.errors import BadRequest, Invalid, TooLarge
 from kumoi.web.text import message
 
 QUERY_FIELDS_MAX = 32
 _SHOWN_MAX = 200
-_NUL_ESCAPED = b"\\u0000"
+TEXTS_MAX = 250_000
+"""The most texts, names of fields included, in one body: what each takes bounds what a body takes."""
+LOOP_BYTES_MAX = 256 << 10
+"""Larger bodies are decoded in a thread, so that nobody waits for somebody else's."""
+_NUL_ESCAPED = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _PATH_STEP = re.compile(r"\.(?P<field>[^.\[\]]+)|\[(?P<index>\d+)\]")
 _FORMS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (
@@ -59,8 +64,21 @@ _FORMS: tuple[tuple[re.Pattern[str], str, str], ...] = (
 )
 
 
+async def body_take(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
+    """`body_decode`, without keeping other requests waiting."""
+    if len(raw) <= LOOP_BYTES_MAX:
+        return body_decode(decoder, raw)
+    return await asyncio.to_thread(body_decode, decoder, raw)
+
+
 def body_decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
-    """`raw` as the decoder's type. Raises BadRequest or Invalid."""
+    """`raw` as the decoder's type. Raises BadRequest, Invalid or TooLarge."""
+    if raw.count(b'"') > 2 * TEXTS_MAX:
+        raise TooLarge(
+            "body_too_many_texts",
+            "the body holds more than {limit} texts; send it in several requests",
+            limit=TEXTS_MAX,
+        )
     try:
         value = decoder.decode(raw)
     except msgspec.ValidationError as error:
@@ -71,7 +89,7 @@ def body_decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         ) from None
     except UnicodeDecodeError:
         raise BadRequest("utf8_invalid", "the body is not valid UTF-8; encode it as UTF-8") from None
-    if _NUL_ESCAPED in raw:
+    if _NUL_ESCAPED.search(raw):
         _nul_refuse(msgspec.json.decode(raw))
     return value
 

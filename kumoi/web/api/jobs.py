@@ -1,8 +1,10 @@
 """Jobs."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kumoi.app import jobs, why
+from kumoi.model.access import Actor
 from kumoi.model.jobs import JobBatch, JobSpec
 from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
 from kumoi.web.api.parameters import JobListQuery, NoQuery
@@ -31,6 +33,11 @@ async def job_create(plane: "Plane", request: Request[JobSpec, NoQuery]) -> Answ
     return answer_written(
         await jobs.job_create(plane, request.actor, request.path["project"], request.body, request.key)
     )
+
+
+async def job_batch_admit(plane: "Plane", actor: Actor, path: Mapping[str, str]) -> None:
+    """Refuse whoever may not submit jobs to the project."""
+    await jobs.submission_authorized(plane, actor, path["project"])
 
 
 async def job_batch_create(plane: "Plane", request: Request[JobBatch, NoQuery]) -> Answer:

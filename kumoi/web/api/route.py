@@ -1,7 +1,7 @@
 """What the table of routes is made of."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kumoi.model.access import Action
+from kumoi.model.access import Action, Actor
 from kumoi.web.api.answer import Answer
 from kumoi.web.api.parameters import NoQuery
 from kumoi.web.api.request import Request
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kumoi.app.plane import Plane
 
 Handler = Callable[["Plane", Request[Any, Any]], Awaitable[Answer]]
+Admit = Callable[["Plane", Actor, Mapping[str, str]], Awaitable[None]]
 
 JSON_BYTES_MAX = 1 << 20
 _PARAMETER = re.compile(r"\{([a-z_]+)\}")
@@ -41,7 +42,8 @@ class Route:
 
     `action` is what the guard decides on; None makes the route public. `answer` None is an empty answer.
     `errors` are the statuses that this route adds to those that follow from its shape. A path that ends in
-    `{...}` with `tail` takes the rest of the path, slashes included. A `watch` holds its connection.
+    `{...}` with `tail` takes the rest of the path, slashes included. A `watch` holds its connection. `admit`
+    refuses, before a large body is read, whoever may not send one.
     """
 
     method: str
@@ -59,6 +61,7 @@ class Route:
     etag: bool = False
     if_match: bool = False
     watch: bool = False
+    admit: Admit | None = None
 
     @cached_property
     def template(self) -> str:

@@ -243,6 +243,7 @@ ROUTES: tuple[Route, ...] = (
         201,
         JobBatch,
         body_bytes_max=BATCH_BYTES_MAX,
+        admit=jobs.job_batch_admit,
     ),
     Route("GET", "/v1/jobs/{job}", jobs.job_read, A.JOB_READ, Job, etag=True),
     Route("POST", "/v1/jobs/{job}/cancel", jobs.job_cancel, A.JOB_CANCEL, JobRef),
