@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from kumoi.app.organizations import organization_authorized, organization_target
-from kumoi.app.plane import Plane, not_found
+from kumoi.app.plane import Plane
 from kumoi.ledger.receipt import receipt_build, receipt_format
 from kumoi.model.access import PLATFORM_TARGET, Action, Actor, ResourceKind, Target
 from kumoi.model.errors import Conflict, Invalid
@@ -135,7 +135,7 @@ async def _event_authorized(plane: Plane, actor: Actor, event_id: str) -> AnyRow
     if id_is(IdKind.EVENT, event_id):
         row = await plane.store.read(events.event_get, event_id)
     if row is None:
-        raise not_found(event_id)
+        await plane.refuse_unknown(actor, Action.EVENT_READ, ResourceKind.EVENT, event_id)
     target = Target(ResourceKind.EVENT, event_id, row.organization_id, row.project_id)
     await plane.authorize(actor, Action.EVENT_READ, target)
     return row

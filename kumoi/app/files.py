@@ -91,11 +91,11 @@ async def _file_authorized(
 ) -> ProjectPlace:
     place = await plane.directory.project(project_id)
     if place is None:
-        raise not_found(project_id)
-    with _answered():
-        file_paths.path_split(path)
+        await plane.refuse_unknown(actor, action, ResourceKind.FILE, project_id)
     target = Target(ResourceKind.FILE, f"{project_id}/{path}", place.organization_id, project_id)
     await plane.authorize(actor, action, target, named=project_id)
+    with _answered():
+        file_paths.path_split(path)
     return place
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from kumoi.app.answers import answer
-from kumoi.app.plane import Plane, not_found
+from kumoi.app.plane import Plane
 from kumoi.app.projects import project_authorized
 from kumoi.core.dependencies import cycle_find
 from kumoi.core.lifecycles import JOB
@@ -117,7 +117,7 @@ async def job_authorized(plane: Plane, actor: Actor, action: Action, job_id: str
     """The row of a job, if `actor` may do `action` to it. Raises NotFound or Forbidden."""
     row = await plane.store.read(jobs.job_get, job_id) if id_is(IdKind.JOB, job_id) else None
     if row is None:
-        raise not_found(job_id)
+        await plane.refuse_unknown(actor, action, ResourceKind.JOB, job_id)
     target = Target(ResourceKind.JOB, job_id, row.organization_id, row.project_id)
     await plane.authorize(actor, action, target)
     return row

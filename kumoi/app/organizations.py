@@ -32,17 +32,11 @@ def organization_target(organization_id: str) -> Target:
     return Target(ResourceKind.ORGANIZATION, organization_id, organization_id)
 
 
-async def organization_id_find(plane: Plane, name_or_id: str) -> str:
-    """The id of the organization with this name or id. Raises NotFound."""
-    organization_id = await plane.directory.organization_id(name_or_id)
-    if organization_id is None:
-        raise not_found(name_or_id)
-    return organization_id
-
-
 async def organization_authorized(plane: Plane, actor: Actor, action: Action, name_or_id: str) -> str:
     """The id of the organization, if `actor` may do `action` in it. Raises NotFound or Forbidden."""
-    organization_id = await organization_id_find(plane, name_or_id)
+    organization_id = await plane.directory.organization_id(name_or_id)
+    if organization_id is None:
+        await plane.refuse_unknown(actor, action, ResourceKind.ORGANIZATION, name_or_id)
     await plane.authorize(actor, action, organization_target(organization_id), named=name_or_id)
     return organization_id
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from kumoi.app.pages import Cursors
 from kumoi.core.tokens import token_hash
@@ -32,6 +33,8 @@ HOLDER_TTL_US = US_PER_S
 HOLDERS_MAX = 10_000
 REFUSALS_MAX = 10_000
 MINUTE_US = 60 * US_PER_S
+NOWHERE = "nowhere"
+"""The id, organization, project and owner of what does not exist: nobody's, as identifiers have a prefix."""
 READ_ACTIONS = {
     ResourceKind.PLATFORM: Action.POOL_LIST,
     ResourceKind.ORGANIZATION: Action.ORGANIZATION_READ,
@@ -143,6 +146,15 @@ class Plane:
                 id=name,
                 action=action.value,
             )
+        raise not_found(name)
+
+    async def refuse_unknown(self, actor: Actor, action: Action, kind: ResourceKind, name: str) -> NoReturn:
+        """Refuse what does not exist as `authorize` refuses what is another organization's.
+
+        A refusal that was not counted would tell that there is nothing to refuse.
+        """
+        if not self.guard.decide(actor, action, Target(kind, NOWHERE, NOWHERE, NOWHERE, NOWHERE)).allowed:
+            await self._refusal_count(actor, action)
         raise not_found(name)
 
     async def commit(self, change: Change, *, wake: Sequence[str] = ()) -> Written:

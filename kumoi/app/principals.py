@@ -36,11 +36,11 @@ def self_target(actor: Actor) -> Target:
 
 async def principal_authorized(plane: Plane, actor: Actor, action: Action, principal_id: str) -> Principal:
     """The principal, if `actor` may do `action` to it. Raises NotFound or Forbidden."""
-    if not any(id_is(kind, principal_id) for kind in _ID_KINDS.values()):
-        raise not_found(principal_id)
-    principal = await plane.store.read(principals.principal_get, principal_id)
+    principal = None
+    if any(id_is(kind, principal_id) for kind in _ID_KINDS.values()):
+        principal = await plane.store.read(principals.principal_get, principal_id)
     if principal is None:
-        raise not_found(principal_id)
+        await plane.refuse_unknown(actor, action, ResourceKind.PRINCIPAL, principal_id)
     await plane.authorize(actor, action, principal_target(principal_id, principal.organization))
     return principal
 

@@ -30,7 +30,7 @@ async def project_authorized(plane: Plane, actor: Actor, action: Action, project
     """The project, if `actor` may do `action` in it. Raises NotFound or Forbidden."""
     place = await plane.directory.project(project_id)
     if place is None:
-        raise not_found(project_id)
+        await plane.refuse_unknown(actor, action, ResourceKind.PROJECT, project_id)
     await plane.authorize(actor, action, project_target(place))
     return place
 

@@ -9,6 +9,7 @@ from kumoi.model.access import (
     Action,
     Actor,
     PrincipalKind,
+    ResourceKind,
     Role,
     RoleBinding,
     RoleBindingCreate,
@@ -105,11 +106,13 @@ async def role_binding_delete(
     plane: Plane, actor: Actor, role_binding_id: str, key: IdempotencyKey | None
 ) -> Written:
     """Take a role away; it ends at once."""
-    if not id_is(IdKind.ROLE_BINDING, role_binding_id):
-        raise not_found(role_binding_id)
-    binding = await plane.store.read(role_bindings.role_binding_get, role_binding_id)
+    binding = None
+    if id_is(IdKind.ROLE_BINDING, role_binding_id):
+        binding = await plane.store.read(role_bindings.role_binding_get, role_binding_id)
     if binding is None:
-        raise not_found(role_binding_id)
+        await plane.refuse_unknown(
+            actor, Action.ROLE_BINDING_DELETE, ResourceKind.ORGANIZATION, role_binding_id
+        )
     await plane.authorize(
         actor,
         Action.ROLE_BINDING_DELETE,

@@ -108,7 +108,7 @@ async def _secret_authorized(
 ) -> ProjectPlace:
     place = await plane.directory.project(project_id)
     if place is None:
-        raise not_found(project_id)
+        await plane.refuse_unknown(actor, action, ResourceKind.SECRET, project_id)
     target = Target(ResourceKind.SECRET, f"{project_id}/{name}", place.organization_id, project_id)
     await plane.authorize(actor, action, target, named=project_id)
     return place

@@ -5,7 +5,7 @@ import os
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
-from kumoi.app.plane import Plane, not_found
+from kumoi.app.plane import Plane
 from kumoi.app.principals import principal_authorized
 from kumoi.core.tokens import SECRET_BYTES, token_format, token_hash
 from kumoi.model.access import (
@@ -100,11 +100,9 @@ async def token_create(plane: Plane, actor: Actor, body: TokenCreate, key: Idemp
 
 async def token_revoke(plane: Plane, actor: Actor, token_id: str, key: IdempotencyKey | None) -> Written:
     """End a token at once."""
-    if not id_is(IdKind.TOKEN, token_id):
-        raise not_found(token_id)
-    found = await plane.store.read(tokens.token_get, token_id)
+    found = await plane.store.read(tokens.token_get, token_id) if id_is(IdKind.TOKEN, token_id) else None
     if found is None:
-        raise not_found(token_id)
+        await plane.refuse_unknown(actor, Action.TOKEN_REVOKE, ResourceKind.TOKEN, token_id)
     owner_id = found.token.principal
     target = Target(ResourceKind.TOKEN, token_id, found.organization_id, owner_id=owner_id)
     await plane.authorize(actor, Action.TOKEN_REVOKE, target)
