@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from region_rows import T0_US, RegionRows
-from sqlalchemy import Connection, Engine, create_engine, event, select, text
+from sqlalchemy import Connection, create_engine, event, select, text
 
 from kumoi.core.lifecycles import LIFECYCLES
 from kumoi.model.idempotency import NO_PROJECT, IdempotencyKey, Written
@@ -26,7 +26,7 @@ from kumoi.store.errors import (
     StoreBusy,
 )
 from kumoi.store.jobs import job_get
-from kumoi.store.writer import Change, Move, change_apply
+from kumoi.store.writer import Change, Move, Writer, change_apply
 
 SPEC = JobSpec(command=("true",))
 WAIT_S = 30
@@ -396,19 +396,15 @@ def test_a_database_that_is_away_costs_one_timeout(
     store: Store, region: RegionRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[int] = []
-    original = Engine.connect
-
-    def connect(engine: Engine) -> Any:
-        if engine is not store._write_engine:
-            return original(engine)
-        tries.append(1)
-        return original(away)
-
     away = create_engine("sqlite:////nonexistent/kumoi.db")
+
+    def begin(_writer: Writer) -> Any:
+        tries.append(1)
+        return away.begin()
+
     with held(store) as threads:
         futures = queued(store, threads, [job_change(region)[1] for _ in range(5)])
-        monkeypatch.setattr(Engine, "connect", connect)
-        store._writer._connection = None  # the kept one went away with the database
+        monkeypatch.setattr(Writer, "_begin", begin)
     assert [type(future.exception(WAIT_S)) for future in futures] == [StoreBusy] * 5
     assert len(tries) == 2, "the batch together, then the first of it alone"
 
