@@ -1,10 +1,12 @@
 """Why a job waits, or where it was placed and by which decision."""
 
 from collections import Counter
+from dataclasses import replace
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
-from kumoi.core.placement import Room, refusal_reason
+from kumoi.core.placement import Snapshot, TaskView, place
+from kumoi.core.placement.fit import DEDICATED, OTHER_TENANT
 from kumoi.model.access import Action, Actor
 from kumoi.model.jobs import HostRefusal, JobWhy
 from kumoi.store import jobs, tasks
@@ -14,6 +16,9 @@ from kumoi.store.schema import AnyRow
 
 _ENDED = "it has ended"
 _RUNNING = "its tasks are placed"
+_NOT_AVAILABLE = "not available to this organization"
+# Why a host is not for this organization would tell of another one.
+_TOLD = {OTHER_TENANT: _NOT_AVAILABLE, DEDICATED: _NOT_AVAILABLE}
 
 
 async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
@@ -24,7 +29,8 @@ async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
 
 def _explain(connection: Connection, row: AnyRow) -> JobWhy:
     waiting_for = tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else ()
-    refusals, placeable = _refusals(connection, row.id)
+    waiting = _waiting(connection, row)
+    refusals, placeable = _refusals(connection, waiting) if waiting else ((), False)
     return JobWhy(
         job=row.id,
         state=row.state,
@@ -35,16 +41,25 @@ def _explain(connection: Connection, row: AnyRow) -> JobWhy:
     )
 
 
-def _refusals(connection: Connection, job_id: str) -> tuple[tuple[HostRefusal, ...], bool]:
-    """Why hosts refuse the job's first waiting task now, and whether any would take it."""
-    view = task_waiting_first(connection, job_id)
-    if view is None:
-        return (), False
+def _waiting(connection: Connection, row: AnyRow) -> tuple[TaskView, ...]:
+    """What would be placed next: the first waiting task of the job, or all that wait of its gang."""
+    first = task_waiting_first(connection, row.id)
+    if first is None:
+        return ()
+    members = jobs.task_counts(connection, row.id).queued if row.gang else 1
+    return tuple(replace(first, id=f"{first.id}/{number}") for number in range(members))
+
+
+def _refusals(connection: Connection, waiting: tuple[TaskView, ...]) -> tuple[tuple[HostRefusal, ...], bool]:
+    """Why hosts of the pool refuse the tasks now, and whether all of them would be placed."""
     hosts = snapshot_load(connection, 0).hosts
-    reasons = Counter(refusal_reason(Room(host), view) or "" for host in hosts)
-    placeable = reasons.pop("", 0) > 0
-    refusals = (HostRefusal(reason, count) for reason, count in sorted(reasons.items()))
-    return tuple(refusals), placeable
+    own = tuple(host for host in hosts if host.pool_id == waiting[0].pool_id)
+    plan = place(Snapshot(own, waiting), now_us=0, seed=0)
+    told: Counter[str] = Counter()
+    for refused in plan.refused[:1]:
+        for reason, count in refused.reasons:
+            told[_TOLD.get(reason, reason)] += count
+    return tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())), not plan.refused
 
 
 def _explanation(
@@ -65,7 +80,10 @@ def _explanation(
     if placeable:
         return "its next task is about to be placed"
     if refusals:
-        return "no host takes its next task now: " + ", ".join(f"{r.hosts} {r.reason}" for r in refusals)
+        wanted = (
+            "the hosts do not take its gang together now" if row.gang else "no host takes its next task now"
+        )
+        return f"{wanted}: " + ", ".join(f"{r.hosts} {r.reason}" for r in refusals)
     if row.state == "queued":
         return "no host of its pool may take work now"
     return _RUNNING
