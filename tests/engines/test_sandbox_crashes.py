@@ -1,5 +1,6 @@
 """Whatever is killed, whenever: an attempt starts at most once, ends exactly once, and leaves nothing."""
 
+import fcntl
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 
 import kumoi
 from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
+from kumoi.engines.sandbox import engine as engine_module
 from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.model.jobs import AttemptOutcome
@@ -39,6 +41,39 @@ def supervisor_of(sandbox: Sandbox, ref: str) -> int:
 
     sandbox.wait(named, f"the supervisor of {ref}")
     return found[-1]
+
+
+def pid_of(sandbox: Sandbox, ref: str) -> int:
+    """The process that supervised an attempt that has ended."""
+    record = records.record_read(f"{layout_of(sandbox).ended}/{ref}")
+    assert record is not None
+    assert record.start is not None
+    return int(str(record.start["pid"]))
+
+
+def lock_is_free(path: Path) -> bool:
+    """Whether nobody holds the lock of a record."""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def await_idle(sandbox: Sandbox, ref: str) -> None:
+    """Wait until the supervisor of an ended attempt sleeps, waiting for another one, or is gone."""
+    stat = Path(f"/proc/{pid_of(sandbox, ref)}/stat")
+
+    def idle() -> bool:
+        if not lock_is_free(Path(layout_of(sandbox).ended, ref)):
+            return False
+        try:
+            return stat.read_text().rpartition(")")[2].split()[0] == "S"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    sandbox.wait(idle, f"the supervisor of {ref} to be idle")
 
 
 def processes_of(sandbox: Sandbox, *refs: str) -> list[Path]:
@@ -275,6 +310,56 @@ def test_a_supervisor_is_used_again(sandbox: Sandbox) -> None:
         sandbox.settle(spec.ref)
         assert sandbox.text(spec.ref) == f"{number}\n"
     assert len(set(pids)) < 3
+
+
+def test_the_last_attempt_of_a_supervisor_is_not_followed_by_a_lost_one(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "SUPERVISOR_ATTEMPTS_MAX", 2)
+    pids = []
+    for number in range(10):
+        spec = sandbox.spec(f"echo {number} >> ran")
+        assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+        record = sandbox.settle(spec.ref)[0].exit
+        assert (record.outcome, record.exit_code) == (AttemptOutcome.EXITED, 0)
+        pids.append(pid_of(sandbox, spec.ref))
+        await_idle(sandbox, spec.ref)
+    assert 5 <= len(set(pids)) < 10
+    assert starts(sandbox) == [str(number) for number in range(10)]
+
+
+def test_an_attempt_whose_supervisor_died_with_the_request_in_its_hands_starts_once(sandbox: Sandbox) -> None:
+    first, second = sandbox.spec("exit 0"), sandbox.spec("echo second >> ran")
+    sandbox.engine.ensure([first])
+    sandbox.settle(first.ref)
+    pid = pid_of(sandbox, first.ref)
+    await_idle(sandbox, first.ref)
+    os.kill(pid, signal.SIGSTOP)
+    assert sandbox.engine.ensure([second]) == {second.ref: None}
+    live = Path(layout_of(sandbox).live, second.ref)
+    assert live.read_bytes() == b"", "another supervisor than the stopped one has it"
+    assert sandbox.engine.observe(None, 10).items[-1].phase is Phase.RUNNING
+    os.kill(pid, signal.SIGKILL)
+    sandbox.wait(lambda: lock_is_free(live), "the lock to be let go")
+    assert sandbox.engine.ensure([second]) == {second.ref: None}
+    sandbox.wait(lambda: sandbox.engine.ensure([second]) == {second.ref: None}, "its first line")
+    assert sandbox.settle(second.ref)[0].exit.exit_code == 0
+    assert starts(sandbox) == ["second"]
+
+
+def test_a_supervisor_that_cannot_begin_says_so(sandbox: Sandbox) -> None:
+    sandbox.engine.warm()
+    groups = list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/_supervisors"))
+    if not groups:
+        pytest.skip("there are no control groups to take away")
+    for group in groups:
+        group.rmdir()
+    spec = sandbox.spec("echo x >> ran")
+    assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    record = sandbox.settle(spec.ref)[0].exit
+    assert (record.outcome, record.started_us) == (AttemptOutcome.START_FAILED, None)
+    assert "_supervisors" in record.detail
+    assert not (sandbox.data_dir / "files/org_one/prj_one/ran").exists()
 
 
 PLANE = """

@@ -41,6 +41,7 @@ from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 
 UID_BASE = 200_000
+SUPERVISOR_ATTEMPTS_MAX = 200
 DISK_FREE_BYTES_MIN = 256 << 20
 TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
 """How long a purged attempt is refused when it was stopped before anybody said until when it may start."""
@@ -242,7 +243,6 @@ class SandboxEngine:
         return project_uid(self._uid_base, project_number)
 
     def _hello(self) -> dict[str, object]:
-
         etc = self._run_dir / "etc"
         etc_make(etc)
         groups = self._hierarchy
@@ -252,6 +252,7 @@ class SandboxEngine:
             "nudge": str(self._run_dir / "nudge"),
             "bwrap": self._bwrap,
             "boot_id": self._boot_id,
+            "attempts_max": SUPERVISOR_ATTEMPTS_MAX,
             "etc": str(etc),
             "seccomp": probe.seccomp_program().hex(),
             "cgroups": groups and {"version": groups.version, "bases": groups.bases, "swap": groups.swap},

@@ -33,7 +33,6 @@ _STAGE = "/run/kumoi-sandbox"
 _CONTROL_FD = 0
 _IDLE_MAX = 16
 _IDLE_S = 20.0
-_ATTEMPTS_MAX = 200
 _MESSAGE_MAX = 1 << 16
 _IDLE_NOTE = b"i"
 
@@ -193,6 +192,7 @@ def _setting(hello: dict[str, object]) -> Setting:
         files=files,
         seccomp_fd=program,
         makes_network=os.getuid() == 0 and network_may_be_made(),
+        attempts_max=int(str(hello["attempts_max"])),
         system=system_arguments(),
     )
 
@@ -268,30 +268,50 @@ def _begin_locked(setting: Setting, pool: Pool, task: Task, lock: int) -> list[s
 
 
 def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.socket) -> None:
-    """In the child: a session of its own, and never back into the loop of the fork-server."""
+    """In the child: a session of its own, and never back into the loop of the fork-server.
+
+    A supervisor that has had its share of attempts does not offer itself again: what it was given then
+    would be lost.
+    """
+    wake = network_of = None
     try:
-        os.setsid()
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.dup2(null, _CONTROL_FD)
-        os.close(null)
-        wake = wrapper.prepare(setting, task["file_bytes"])
-        network_of = None
-        for _ in range(_ATTEMPTS_MAX):
-            if setting.makes_network and not task["network"] and network_of != Kind.of(task).project:
-                network_make()
-                network_of = Kind.of(task).project
-            wrapper.run(setting, task, lock, wake)
+        for left in reversed(range(setting.attempts_max)):
+            with wrapper.failure_told(setting, task, lock):
+                if wake is None:
+                    wake = _detach(setting, task)
+                if setting.makes_network and not task["network"] and network_of != Kind.of(task).project:
+                    network_make()
+                    network_of = Kind.of(task).project
+                wrapper.run(setting, task, lock, wake)
             os.close(lock)
-            offers.send(_IDLE_NOTE)
-            message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1)
-            if not message:
+            given = _offer(offers) if left else None
+            if given is None:
                 break
-            task, lock = json.loads(message), descriptors[0]
-            os.set_inheritable(lock, False)  # what comes through a socket would reach the task
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the fork-server is gone, and so is this supervisor's reason to wait
+            task, lock = given
     except BaseException:
         traceback.print_exc(file=sys.stderr)
         sys.stderr.flush()
     finally:
         os._exit(0)
+
+
+def _detach(setting: Setting, task: Task) -> int:
+    """Leave the fork-server's session and its socket; see `wrapper.prepare`."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.dup2(null, _CONTROL_FD)
+    os.close(null)
+    return wrapper.prepare(setting, task["file_bytes"])
+
+
+def _offer(offers: socket.socket) -> tuple[Task, int] | None:
+    """The next attempt and its lock; None when the fork-server wants no more of this supervisor."""
+    try:
+        offers.send(_IDLE_NOTE)
+        message, descriptors, _, _ = socket.recv_fds(offers, _MESSAGE_MAX, 1)
+    except (BrokenPipeError, ConnectionResetError):
+        return None
+    if not message:
+        return None
+    os.set_inheritable(descriptors[0], False)  # what comes through a socket would reach the task
+    return json.loads(message), descriptors[0]

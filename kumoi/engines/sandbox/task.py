@@ -31,7 +31,8 @@ class Task(TypedDict):
 
 class Setting(NamedTuple):
     """What all attempts share. `system` is the part of bubblewrap's arguments that never changes; `etc` and
-    `files` are where the project's user reaches the /etc for tasks and the files of the projects."""
+    `files` are where the project's user reaches the /etc for tasks and the projects' files. A supervisor
+    has at most `attempts_max` attempts."""
 
     layout: Layout
     files_root: str
@@ -43,4 +44,5 @@ class Setting(NamedTuple):
     files: str
     seccomp_fd: int
     makes_network: bool
+    attempts_max: int
     system: list[str]

@@ -5,12 +5,14 @@ true: `started` is durable, and a stop was looked for, before the command can ru
 sandbox is gone before the exit record is written. docs/engines/sandbox.md has the table of crashes.
 """
 
+import contextlib
 import errno
 import os
 import resource
 import select
 import signal
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 from kumoi.engines.sandbox import records
@@ -53,6 +55,20 @@ def prepare(setting: Setting, file_bytes: int) -> int:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(which, (soft, hard))
     return _wake_make()
+
+
+@contextlib.contextmanager
+def failure_told(setting: Setting, task: Task, lock: int) -> Iterator[None]:
+    """Whatever goes wrong before the attempt's first line is durable ends it as START_FAILED, under its
+    lock; afterwards the engine finds the line without an end, and says what became of it."""
+    try:
+        yield
+    except BaseException as error:
+        if not os.fstat(lock).st_size:
+            detail = f"the supervisor cannot start it: {error}"[:_DETAIL_MAX]
+            _end(setting.layout, task["ref"], never_started("start_failed", detail, task))
+            nudge_send(setting.nudge)
+        raise
 
 
 def run(setting: Setting, task: Task, lock: int, wake: int) -> None:
