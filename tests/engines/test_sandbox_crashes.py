@@ -168,6 +168,29 @@ def test_an_attempt_whose_supervisor_was_killed_is_lost_and_gone(sandbox: Sandbo
     assert sandbox.settle(spec.ref)[0].exit == record
 
 
+def test_an_attempt_whose_sandbox_was_killed_is_lost_and_not_said_to_have_never_started(
+    sandbox: Sandbox,
+) -> None:
+    spec = sandbox.spec("echo x >> ran; echo ready; sleep 300")
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    supervisor = supervisor_of(sandbox, spec.ref)
+    (outer,) = [
+        int(process.name)
+        for process in processes_of(sandbox, spec.ref)
+        if (process / "stat").read_text().rpartition(")")[2].split()[1] == str(supervisor)
+    ]
+    os.kill(outer, signal.SIGKILL)
+    record = sandbox.settle(spec.ref)[0].exit
+    assert record.outcome is AttemptOutcome.HOST_LOST
+    assert record.detail == "the sandbox was killed from outside, by signal 9"
+    assert record.started_us is not None
+    assert record.cpu_us > 0
+    assert not processes_of(sandbox, spec.ref)
+    assert sandbox.engine.ensure([spec]) == {spec.ref: None}
+    assert starts(sandbox) == ["x"]
+
+
 def test_supervisors_killed_at_random_moments_end_their_attempts_once(sandbox: Sandbox) -> None:
     chance = random.Random(7)
     specs = [sandbox.spec(f"echo {number} >> ran; sleep 0.1", ref=f"att_{number}") for number in range(12)]

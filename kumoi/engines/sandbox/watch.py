@@ -1,5 +1,6 @@
 """The supervisor's wait: logs, stops, wall time, lease and memory, without polling."""
 
+import contextlib
 import json
 import os
 import select
@@ -84,7 +85,8 @@ class Watch:
         self, layout: records.Layout, task: Task, launched: Launched, oom: int | None, wake: int
     ) -> None:
         self.cause: str | None = None
-        self.command_ran = False
+        self.exit_code: int | None = None
+        self.set_up = False
         self._directory = layout.attempt(task["ref"])
         self._launched = launched
         self._oom = oom
@@ -119,9 +121,17 @@ class Watch:
             self._time_check()
 
     def close(self) -> None:
-        """After everything of the sandbox is gone: the rest of the logs, and whether the command ever ran."""
+        """After everything of the sandbox is gone: the rest of the logs, and what bubblewrap told.
+
+        `set_up` says whether it got so far that the command can have run at all; `exit_code` is None unless
+        bubblewrap saw the command begin, and end. It writes `child-pid` before it lets its child go on.
+        """
         self._status_read()
-        self.command_ran = b'"exit-code"' in self._status
+        for line in self._status.splitlines():
+            with contextlib.suppress(ValueError):  # it was killed while it wrote
+                told = json.loads(line)
+                self.set_up = self.set_up or "child-pid" in told
+                self.exit_code = told.get("exit-code", self.exit_code)
         self.logs.close()
         os.close(self._launched.status)
         os.close(self._launched.pidfd)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox import ending, records
 from kumoi.engines.sandbox.cgroups import Limits, group_enter
 from kumoi.engines.sandbox.launch import LIBC, launch
 from kumoi.engines.sandbox.task import Setting, Task
@@ -28,9 +28,6 @@ OOM_SCORE = b"500"
 OPEN_FILES = (1_024, 16_384)
 FILE_BYTES_MIN = 1 << 20
 """The least limit of a file's size: the supervisor, which writes the records, is under it too."""
-
-SIGNALLED_FROM = 128
-"""bubblewrap, like a shell, exits with 128 + N when its command was ended by signal N."""
 
 _DETAIL_MAX = 400
 _END_TRIES = 8_640
@@ -160,22 +157,16 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
             details.append("some of its processes cannot be killed")
     if oom is not None:
         os.close(oom)
-    code, number = _exit_split(status)
-    outcome = watch.cause or ("signalled" if number else "exited")
-    if out_of_memory and watch.cause is None:
-        outcome = "memory"
-    elif watch.cause is None and not watch.command_ran:
-        outcome, code, number = "start_failed", None, None
-        details.append(_stderr_end(setting.layout.attempt(ref)))
+    end = ending.end_of(status, watch, out_of_memory, setting.layout.attempt(ref), task["command"][0])
     return records.exit_line(
-        outcome,
-        started_us=None if outcome == "start_failed" else started_us,
+        end.outcome,
+        started_us=None if end.outcome == "start_failed" else started_us,
         ended_us=max(_now_us(), started_us),
-        exit_code=code,
-        signal=number,
+        exit_code=end.exit_code,
+        signal=end.signal,
         cpu_us=cpu_us,
         memory_peak_bytes=peak,
-        detail="; ".join(details)[:_DETAIL_MAX],
+        detail="; ".join([*details, end.detail] if end.detail else details)[:_DETAIL_MAX],
         start_before_us=task["start_before_us"],
     )
 
@@ -198,21 +189,6 @@ def _reap(pid: int) -> tuple[int, int, int]:
             return status, int(cpu_s * US_PER_S), peak_kib * 1_024
         cpu_s += usage.ru_utime + usage.ru_stime
         peak_kib = max(peak_kib, usage.ru_maxrss)
-
-
-def _exit_split(status: int) -> tuple[int | None, int | None]:
-    """(exit code, None) or (None, signal)."""
-    if os.WIFSIGNALED(status):
-        return None, os.WTERMSIG(status)
-    code = os.WEXITSTATUS(status)
-    if SIGNALLED_FROM < code <= SIGNALLED_FROM + signal.SIGRTMAX:
-        return None, code - SIGNALLED_FROM
-    return code, None
-
-
-def _stderr_end(directory: str) -> str:
-    text = (records.file_read(f"{directory}/stderr") or b"").decode(errors="replace").strip()
-    return f"the command cannot be started: {text.rpartition(chr(10))[2]}"
 
 
 def _wake_make() -> int:
