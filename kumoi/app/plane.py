@@ -97,19 +97,19 @@ class Plane:
         """
         hashed = token_hash(token)
         if hashed is None:
-            raise _unauthenticated()
+            raise unauthenticated()
         now_us = self.clock_us()
         known = self._holders.get(hashed)
         if known is None or now_us - known[1] > HOLDER_TTL_US:
             holder = await self.store.read(token_holder_find, hashed)
             if holder is None:
                 self._holders.pop(hashed, None)
-                raise _unauthenticated()
+                raise unauthenticated()
             if len(self._holders) >= HOLDERS_MAX:
                 self._holders.clear()
             known = self._holders[hashed] = holder, now_us
         if known[0].expires_us <= now_us:
-            raise _unauthenticated()
+            raise unauthenticated()
         return known[0].actor
 
     def access_changed(self) -> None:
@@ -248,7 +248,8 @@ def _listed_in(target: Target) -> Target:
     return target
 
 
-def _unauthenticated() -> Unauthenticated:
+def unauthenticated() -> Unauthenticated:
+    """The answer for a token that is nobody's, or not any more."""
     return Unauthenticated(
         "token_invalid",
         "the token is missing, malformed, expired or revoked; send `Authorization: Bearer kumoi_...`",

@@ -5,10 +5,11 @@ import os
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
-from kumoi.app.plane import Plane
+from kumoi.app.plane import Plane, unauthenticated
 from kumoi.app.principals import principal_authorized
 from kumoi.core.tokens import SECRET_BYTES, token_format, token_hash
 from kumoi.model.access import (
+    TOKEN_EXPIRES_S_MAX,
     Action,
     Actor,
     Principal,
@@ -43,7 +44,8 @@ async def token_list(
 
 
 async def token_create(plane: Plane, actor: Actor, body: TokenCreate, key: IdempotencyKey | None) -> Written:
-    """Create a token; only the first answer shows it. It can do no more than the token it is made with."""
+    """Create a token; only the first answer shows it. It can do no more than the token it is made with, nor
+    for longer."""
     principal = await principal_authorized(plane, actor, Action.TOKEN_CREATE, body.principal or actor.id)
     _narrowing_check(actor, body)
     await _project_check(plane, principal, body.project)
@@ -54,7 +56,7 @@ async def token_create(plane: Plane, actor: Actor, body: TokenCreate, key: Idemp
             name=principal.name,
         )
     now_us = plane.clock_us()
-    expires_us = now_us + body.expires_s * US_PER_S
+    expires_us = min(now_us + body.expires_s * US_PER_S, await _expiry_latest_us(plane, actor))
     secret = token_format(os.urandom(SECRET_BYTES))
     scopes = tokens.scopes_format(body.scopes)
     token = Token(
@@ -127,6 +129,20 @@ async def token_revoke(plane: Plane, actor: Actor, token_id: str, key: Idempoten
     written = await plane.commit_built(build, key)
     plane.access_changed()
     return written
+
+
+async def _expiry_latest_us(plane: Plane, actor: Actor) -> int:
+    """When a token made by `actor` ends at the latest: with the token in use.
+
+    Only one of the longest term may make tokens that outlast it, as every token of an organization comes
+    from the first: it would lock itself out for good.
+    """
+    own = await plane.store.read(tokens.token_get, actor.token_id)
+    if own is None or own.token.state != "active":
+        raise unauthenticated()
+    longest_us = TOKEN_EXPIRES_S_MAX * US_PER_S
+    renews = own.expires_us - own.created_us >= longest_us
+    return plane.clock_us() + longest_us if renews else own.expires_us
 
 
 def _narrowing_check(actor: Actor, body: TokenCreate) -> None:

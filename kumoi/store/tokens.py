@@ -13,17 +13,21 @@ from kumoi.store.schema import AnyRow
 
 @dataclass(frozen=True, slots=True)
 class TokenRow:
-    """A token and the organization of its owner."""
+    """A token, the organization of its owner, and from when to when it was made for (microseconds UTC)."""
 
     token: Token
     organization_id: str
+    created_us: int
+    expires_us: int
 
 
 def token_get(connection: Connection, token_id: str) -> TokenRow | None:
     """The token with this id."""
     table = schema.tokens
     row = connection.execute(select(table).where(table.c.id == token_id)).one_or_none()
-    return None if row is None else TokenRow(token_from_row(row), row.organization_id)
+    if row is None:
+        return None
+    return TokenRow(token_from_row(row), row.organization_id, row.created_us, row.expires_us)
 
 
 def token_list(

@@ -11,9 +11,9 @@ from kumoi.app.events import event_list
 from kumoi.app.principals import principal_disable
 from kumoi.app.tokens import token_create, token_list, token_revoke
 from kumoi.guard.decide import Guard
-from kumoi.model.access import Decision, Role, TokenCreate, TokenScope
+from kumoi.model.access import TOKEN_EXPIRES_S_MAX, Decision, Role, TokenCreate, TokenScope
 from kumoi.model.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
-from kumoi.model.time import US_PER_S
+from kumoi.model.time import US_PER_S, time_format
 
 
 def test_a_token_is_shown_once_and_kept_as_a_hash(world: World, acme: Tenant, tmp_path: Path) -> None:
@@ -38,6 +38,32 @@ def test_a_token_expires(world: World, acme: Tenant) -> None:
     world.clock_us += 60 * US_PER_S
     with pytest.raises(Unauthenticated):
         world.actor(made["secret"])
+
+
+def test_a_token_does_not_outlast_the_one_it_is_made_with(world: World, acme: Tenant) -> None:
+    short = world.write(token_create(world.plane, acme.admin, TokenCreate(expires_s=3_600), None))
+    ends_at, actor = short["token"]["expires_at"], world.actor(short["secret"])
+    world.clock_us += 60 * US_PER_S
+    for body in (TokenCreate(), TokenCreate(expires_s=TOKEN_EXPIRES_S_MAX, principal=acme.principal("ann"))):
+        made = world.write(token_create(world.plane, actor, body, None))
+        assert made["token"]["expires_at"] == ends_at
+        event = world.run(event_list(world.plane, acme.admin, "acme", 1, None)).items[0]
+        assert event.detail["expires_at"] == ends_at
+    shorter = world.write(token_create(world.plane, actor, TokenCreate(expires_s=60), None))
+    assert shorter["token"]["expires_at"] == time_format(world.clock_us + 60 * US_PER_S)
+    world.write(token_revoke(world.plane, acme.admin, actor.token_id, None))
+    with pytest.raises(Unauthenticated):
+        world.run(token_create(world.plane, actor, TokenCreate(), None))
+
+
+def test_a_token_of_the_longest_term_renews_itself(world: World, acme: Tenant) -> None:
+    world.clock_us += (TOKEN_EXPIRES_S_MAX - 60) * US_PER_S
+    body = TokenCreate(expires_s=TOKEN_EXPIRES_S_MAX)
+    made = world.write(token_create(world.plane, acme.admin, body, None))
+    world.clock_us += 120 * US_PER_S
+    with pytest.raises(Unauthenticated):
+        world.actor(acme.admin_token)
+    assert world.actor(made["secret"]).id == acme.admin.id
 
 
 def test_a_revoked_token_ends_at_once(world: World, acme: Tenant) -> None:
