@@ -164,7 +164,7 @@ class Engine(Protocol):
         """Remove what is left of forgotten attempts, logs included."""
 
     def renew(self, leases: Mapping[str, int]) -> None:
-        """Move leases: ref -> microseconds UTC. Unknown refs are ignored."""
+        """Move leases: ref -> microseconds UTC; never backwards. Unknown refs are ignored."""
 
     def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
         """At most `limit` bytes of a stream. An unknown ref reads as empty and ended."""

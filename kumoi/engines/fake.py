@@ -185,7 +185,7 @@ class FakeEngine:
             for ref, expires_us in leases.items():
                 attempt = self._attempts.get(ref)
                 if attempt is not None and attempt.lease_expires_us is not None:
-                    attempt.lease_expires_us = expires_us
+                    attempt.lease_expires_us = max(attempt.lease_expires_us, expires_us)
 
     def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
         """See `Engine.log_read`."""

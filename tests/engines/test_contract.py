@@ -138,6 +138,17 @@ def test_a_lease_ends_its_attempt_unless_renewed(harness: Harness) -> None:
     assert phases == {lost.ref: Phase.ENDED, kept.ref: Phase.RUNNING, free.ref: Phase.RUNNING}
 
 
+def test_a_lease_never_moves_backwards(harness: Harness) -> None:
+    now_us = harness.now_us()
+    kept = harness.spec("hang", lease_expires_us=now_us + 3 * US_PER_S // 2)
+    later = harness.spec("hang", lease_expires_us=now_us + 2 * US_PER_S)
+    start(harness, kept, later)
+    harness.engine.renew({kept.ref: now_us + 90 * US_PER_S})
+    harness.engine.renew({kept.ref: now_us - US_PER_S})
+    assert exit_of(*harness.settle(later.ref)).outcome is AttemptOutcome.LEASE_LOST
+    assert observed(harness)[kept.ref].phase is Phase.RUNNING
+
+
 def test_logs_are_read_by_offset(harness: Harness) -> None:
     spec = harness.spec("speak")
     start(harness, spec)

@@ -163,10 +163,8 @@ class SandboxEngine:
     def renew(self, leases: Mapping[str, int]) -> None:
         """See `Engine.renew`."""
         for ref, expires_us in leases.items():
-            lease = f"{self._layout.attempt(ref)}/lease"
-            if ref_is_valid(ref) and Path(lease).exists():
-                with self._lock, contextlib.suppress(FileNotFoundError):
-                    records.file_replace(lease, str(expires_us).encode(), durable=False)
+            if ref_is_valid(ref):
+                records.lease_extend(self._layout, ref, expires_us)
 
     def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
         """See `Engine.log_read`."""

@@ -149,6 +149,26 @@ def attempt_make(layout: Layout, ref: str) -> str:
     return directory
 
 
+def lease_extend(layout: Layout, ref: str, expires_us: int) -> None:
+    """Move the lease of an attempt that has one, never backwards: a plane that slept may hold an old one.
+
+    The lock is that of the directory, since several planes may do so and the file itself is replaced.
+    """
+    directory = layout.attempt(ref)
+    try:
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lease = file_read(f"{directory}/lease")
+        if lease is not None and int(lease or b"0") < expires_us:  # a power failure leaves it empty
+            with contextlib.suppress(FileNotFoundError):  # purged meanwhile
+                file_replace(f"{directory}/lease", str(expires_us).encode(), durable=False)
+    finally:
+        os.close(lock)
+
+
 def attempt_leave(layout: Layout, ref: str) -> None:
     """Take back a lock that was taken in vain. Under that lock."""
     os.unlink(f"{layout.live}/{ref}")
