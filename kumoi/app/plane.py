@@ -29,7 +29,7 @@ from kumoi.store.files import FileStore
 from kumoi.store.vault import Vault
 from kumoi.store.writer import Change, answer_kept, change_apply
 
-HOLDER_TTL_US = US_PER_S
+HOLDER_TTL_S = 1.0
 HOLDERS_MAX = 10_000
 REFUSALS_MAX = 10_000
 MINUTE_US = 60 * US_PER_S
@@ -82,8 +82,10 @@ class Plane:
     engines: Mapping[str, Engine] = field(default_factory=dict)
     nudge: Callable[..., None] = _nobody
     clock_us: Callable[[], int] = _now_us
+    monotonic_s: Callable[[], float] = time.monotonic
     directory: Directory = field(init=False)
-    _holders: dict[bytes, tuple[TokenHolder, int]] = field(default_factory=dict)
+    _holders: dict[bytes, tuple[TokenHolder, float]] = field(default_factory=dict)
+    _access_generation: int = 0
     _refusals: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,22 +100,27 @@ class Plane:
         hashed = token_hash(token)
         if hashed is None:
             raise unauthenticated()
-        now_us = self.clock_us()
         known = self._holders.get(hashed)
-        if known is None or now_us - known[1] > HOLDER_TTL_US:
+        now_s = self.monotonic_s()
+        if known is None or now_s - known[1] > HOLDER_TTL_S:
+            generation = self._access_generation
             holder = await self.store.read(token_holder_find, hashed)
             if holder is None:
                 self._holders.pop(hashed, None)
                 raise unauthenticated()
-            if len(self._holders) >= HOLDERS_MAX:
-                self._holders.clear()
-            known = self._holders[hashed] = holder, now_us
-        if known[0].expires_us <= now_us:
+            known = holder, now_s
+            # A look-up that was under way when access changed may have seen what was before.
+            if generation == self._access_generation:
+                if len(self._holders) >= HOLDERS_MAX:
+                    self._holders.clear()
+                self._holders[hashed] = known
+        if known[0].expires_us <= self.clock_us():
             raise unauthenticated()
         return known[0].actor
 
     def access_changed(self) -> None:
         """Forget who holds which token, and what is where: a token, role, principal or project changed."""
+        self._access_generation += 1
         self._holders.clear()
         self.directory.forget()
 

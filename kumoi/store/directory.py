@@ -48,9 +48,11 @@ class Directory:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[str, str], tuple[object, float]] = {}
+        self._generation = 0
 
     def forget(self) -> None:
-        """Drop everything."""
+        """Drop everything, and what look-ups under way will find: it may be what was before."""
+        self._generation += 1
         self._known.clear()
 
     async def project(self, project_id: str) -> ProjectPlace | None:
@@ -72,8 +74,9 @@ class Directory:
         now_s = time.monotonic()
         if known is not None and now_s - known[1] < TTL_S:
             return known[0]  # type: ignore[return-value]
+        generation = self._generation
         found = await self._store.read(find, key)
-        if found is not None:
+        if found is not None and generation == self._generation:
             if len(self._known) >= ENTRIES_MAX:
                 self._known.clear()
             self._known[kind, key] = found, now_s
