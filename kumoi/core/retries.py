@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from kumoi.model.jobs import AttemptOutcome, RetryPolicy, RetryReason
 
-START_TRIES_MAX = 5
-"""How often a task that never started is placed again: that is the plane's affair, not the job's."""
+START_TRIES_MAX = 10
+"""How often a task that never started is placed: that is the plane's affair, not the job's."""
+START_DELAY_MAX_S = 256
 
 _REASONS = {
     AttemptOutcome.EXITED: RetryReason.EXIT_CODE,
@@ -23,21 +24,34 @@ class TaskNext:
 
     state: str
     reason: str | None
+    delay_s: int = 0
+    """How long it waits before it may be placed again."""
 
 
 def decide_next(
-    policy: RetryPolicy, attempt_number: int, outcome: AttemptOutcome, exit_code: int | None
+    policy: RetryPolicy,
+    attempt_number: int,
+    outcome: AttemptOutcome,
+    exit_code: int | None,
+    *,
+    start_failures: int = 0,
 ) -> TaskNext:
-    """The state that follows attempt `attempt_number` (1 is the first)."""
+    """The state that follows attempt `attempt_number` (1 is the first).
+
+    `start_failures` of the attempts before it never started: those are not the job's tries. A failed start
+    is tried again later and later, so that a host that cannot start anything does not fail its queue.
+    """
     if outcome is AttemptOutcome.EXITED and exit_code == 0:
         return TaskNext("succeeded", None)
     if outcome is AttemptOutcome.CANCELLED:
         return TaskNext("cancelled", "cancelled")
     text = f"exit code {exit_code}" if outcome is AttemptOutcome.EXITED else outcome.value
     if outcome is AttemptOutcome.START_FAILED:
-        retry = attempt_number < START_TRIES_MAX
-    else:
-        retry = attempt_number <= policy.limit and _matches(policy, outcome, exit_code)
+        if start_failures + 1 >= START_TRIES_MAX:
+            return TaskNext("failed", text)
+        return TaskNext("queued", text, min(2**start_failures, START_DELAY_MAX_S))
+    tries = attempt_number - start_failures
+    retry = tries <= policy.limit and _matches(policy, outcome, exit_code)
     return TaskNext("queued" if retry else "failed", text)
 
 

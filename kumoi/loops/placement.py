@@ -27,5 +27,6 @@ def placement_activate(context: LoopContext, fence: Fence) -> bool:
 
 
 def _decide(context: LoopContext, fence: Fence, window: int) -> tuple[Snapshot, Plan]:
-    snapshot = context.store.read_wait(snapshot_load, window)
-    return snapshot, place(snapshot, context.clock_us(), seed=fence.epoch)
+    now_us = context.clock_us()
+    snapshot = context.store.read_wait(snapshot_load, window, now_us)
+    return snapshot, place(snapshot, now_us, seed=fence.epoch)

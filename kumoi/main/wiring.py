@@ -33,7 +33,7 @@ from kumoi.loops.upkeep import upkeep_activate
 from kumoi.model.settings import Settings
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
-from kumoi.store.log import head_read
+from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
 from kumoi.store.vault import Vault, key_file_ensure
 
@@ -132,9 +132,11 @@ def _region_ensure(store: Store, settings: Settings) -> FoundedRegion:
 
 def _log_key_check(store: Store, signer: Signer) -> None:
     """Refuse to go on with a log that another key signed: that would be a second history."""
-    head = store.read_wait(head_read, signer.name)
+    head = store.read_wait(head_any)
     if head is None:
         return
+    if head.origin != signer.name:
+        raise ValueError(f"the store holds the log {head.origin}; start with --log-origin {head.origin}")
     try:
         checkpoint_open(head.checkpoint.encode(), signer.key)
     except LedgerError as error:

@@ -9,8 +9,9 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from kumoi.core.metering import Interval, intervals_due
 from kumoi.core.retries import TaskNext, decide_next
 from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome
+from kumoi.model.time import US_PER_S
 from kumoi.store.events import SYSTEM_ACTOR, event_row
-from kumoi.store.jobs import jobs_settle
+from kumoi.store.jobs import jobs_lock, jobs_settle
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
@@ -92,6 +93,14 @@ _ENDING = (
     .join(jobs, jobs.c.id == attempts.c.job_id)
     .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state != "ended")
     .with_for_update(of=attempts)
+)
+_START_FAILURES = (
+    select(attempts.c.task_id, func.count())
+    .where(
+        attempts.c.task_id.in_(bindparam("ids", expanding=True)),
+        attempts.c.outcome == AttemptOutcome.START_FAILED.value,
+    )
+    .group_by(attempts.c.task_id)
 )
 _DEVICES_HELD = select(attempt_devices.c.attempt_id).where(
     attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
@@ -185,13 +194,14 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
     """
     if not ends:
         return []
+    jobs_lock(connection, [end.attempt_id for end in ends])
     rows = _live_rows(connection, [end.attempt_id for end in ends])
     # The first end of an attempt counts: what its engine saw comes before what the plane concludes.
     first = {end.attempt_id: end for end in reversed(ends)}
     known = [end for attempt_id, end in first.items() if attempt_id in rows]
     if not known:
         return []
-    nexts = {end.attempt_id: _next(rows[end.attempt_id], end) for end in known}
+    nexts = _nexts(connection, rows, known)
     move_many(connection, [_attempt_move(rows[end.attempt_id], end) for end in known])
     counts = _device_counts(connection, list(rows))
     if counts:
@@ -236,13 +246,37 @@ def _live_rows(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, 
     return {row.id: row for row in connection.execute(_ENDING, {"ids": list(attempt_ids)})}
 
 
-def _next(row: AnyRow, end: AttemptEnd) -> TaskNext:
-    """The retry policy is read only where it can matter: most attempts succeed."""
-    if end.outcome is AttemptOutcome.EXITED and end.exit_code == 0:
+def _nexts(
+    connection: Connection, rows: Mapping[str, AnyRow], ends: Sequence[AttemptEnd]
+) -> dict[str, TaskNext]:
+    """What the tasks do next. Policies and earlier starts are read only where they matter."""
+    lost = [rows[end.attempt_id].task_id for end in ends if not _succeeded(end)]
+    failures: dict[str, int] = {}
+    if lost:
+        failures = {row[0]: row[1] for row in connection.execute(_START_FAILURES, {"ids": lost})}
+    return {
+        end.attempt_id: _next(row, end, failures.get(row.task_id, 0))
+        for end in ends
+        for row in (rows[end.attempt_id],)
+    }
+
+
+def _succeeded(end: AttemptEnd) -> bool:
+    return end.outcome is AttemptOutcome.EXITED and end.exit_code == 0
+
+
+def _next(row: AnyRow, end: AttemptEnd, start_failures: int) -> TaskNext:
+    if _succeeded(end):
         return TaskNext("succeeded", None)
     if end.outcome is AttemptOutcome.CANCELLED and row.state != "stopping":
         return TaskNext("failed", "ended from outside")
-    following = decide_next(SPEC_DECODER.decode(row.spec).retries, row.number, end.outcome, end.exit_code)
+    following = decide_next(
+        SPEC_DECODER.decode(row.spec).retries,
+        row.number,
+        end.outcome,
+        end.exit_code,
+        start_failures=start_failures,
+    )
     if row.job_state == "cancelling" and following.state == "queued":
         return TaskNext("cancelled", "cancelled")
     return following
@@ -282,7 +316,7 @@ def _task_move(row: AnyRow, following: TaskNext, now_us: int) -> Move:
         row.task_id,
         "active",
         following.state,
-        {"reason": following.reason, "not_before_us": now_us},
+        {"reason": following.reason, "not_before_us": now_us + following.delay_s * US_PER_S},
     )
 
 

@@ -215,7 +215,7 @@ def _pool_expand(
 
 def job_cancel(connection: Connection, job_id: str, now_us: int, reason: str) -> str | None:
     """Cancel a job: what waits never starts, what runs is stopped. Its new state; None if it has ended."""
-    row = job_get(connection, job_id)
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
     if row is None or row.state in _ENDED:
         return None
     if row.state in ("waiting", "pending"):
@@ -240,6 +240,27 @@ def _tasks_stop(connection: Connection, job_id: str) -> None:
         .where(attempts.c.job_id == job_id, attempts.c.state.in_(("placed", "running")))
         .values(state="stopping", version=attempts.c.version + 1)
     )
+
+
+_JOBS_OF = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.id.in_(
+            select(schema.attempts.c.job_id).where(schema.attempts.c.id.in_(bindparam("ids", expanding=True)))
+        )
+    )
+    .order_by(jobs.c.id)
+    .with_for_update()
+)
+
+
+def jobs_lock(connection: Connection, attempt_ids: Sequence[str]) -> None:
+    """Lock the jobs of attempts, before anything of theirs is read.
+
+    A cancel does the same, so that of a cancel and an end one sees the other. SQLite has one writer.
+    """
+    if connection.dialect.name != "sqlite":
+        connection.execute(_JOBS_OF, {"ids": list(attempt_ids)}).all()
 
 
 _TASK_OF = tasks.c.job_id == jobs.c.id

@@ -111,6 +111,7 @@ def log_append(
     if not 1 <= events_max <= EVENTS_MAX:
         raise ValueError(f"a batch takes 1 to {EVENTS_MAX} events, not {events_max}")
     head = _head(connection, origin, lock=True)
+    _only_log_check(connection, origin)
     waiting = _events_waiting(connection, events_max)
     if not waiting and not always:
         return None
@@ -125,6 +126,19 @@ def log_append(
         LogHead(origin, writes.size, writes.root, sign(writes.size, writes.root), now_us),
     )
     return LogBatch(len(waiting), len(entries), writes.size)
+
+
+def head_any(connection: Connection) -> LogHead | None:
+    """The head of the log that the store holds, whatever its origin: a store holds one."""
+    row = connection.execute(select(schema.log_heads).limit(1)).one_or_none()
+    return None if row is None else LogHead(row.origin, row.size, row.root, row.checkpoint, row.at_us)
+
+
+def _only_log_check(connection: Connection, origin: str) -> None:
+    """Tiles and bundles are of one log; a second one would overwrite what was published for ever."""
+    head = head_any(connection)
+    if head is not None and head.origin != origin:
+        raise MismatchError(f"the store holds the log {head.origin}; {origin} needs a store of its own")
 
 
 def _head(connection: Connection, origin: str, *, lock: bool) -> LogHead | None:

@@ -34,6 +34,7 @@ from kumoi.store.writer import Move, insert_many, move_many
 START_WINDOW_US = 60 * US_PER_S
 """An engine never starts an attempt later than this after its placement."""
 LEASE_US = 60 * US_PER_S
+FOREVER_US = 1 << 62
 _SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
 _device_requests = msgspec.json.Decoder(tuple[DeviceRequest, ...])
 
@@ -73,7 +74,11 @@ _TASK_VIEWS = select(
     jobs.c.gang,
 ).join(jobs, jobs.c.id == tasks.c.job_id)
 _TASKS = (
-    _TASK_VIEWS.where(in_state(tasks, "queued"), tasks.c.pool_id.in_(bindparam("pool_ids", expanding=True)))
+    _TASK_VIEWS.where(
+        in_state(tasks, "queued"),
+        tasks.c.pool_id.in_(bindparam("pool_ids", expanding=True)),
+        tasks.c.not_before_us <= bindparam("now_us"),
+    )
     .order_by(tasks.c.priority.desc(), tasks.c.id)
     .limit(bindparam("task_limit"))
 )
@@ -97,6 +102,7 @@ _WAITING = (
     .where(
         tasks.c.id.in_(bindparam("ids", expanding=True)),
         tasks.c.state == "queued",
+        jobs.c.state.in_(("queued", "running")),
         pools.c.state == "open",
     )
     .with_for_update(of=tasks)
@@ -118,13 +124,16 @@ _HOST_ADVANCE = (
 )
 
 
-def snapshot_load(connection: Connection, task_limit: int) -> Snapshot:
-    """Hosts of open pools that may take work, and the first `task_limit` waiting tasks of those pools."""
+def snapshot_load(connection: Connection, task_limit: int, now_us: int = FOREVER_US) -> Snapshot:
+    """Hosts of open pools that may take work, and the first `task_limit` tasks that wait there.
+
+    Tasks that may only be placed after `now_us` are left out.
+    """
     host_views = _hosts_load(connection)
     pool_ids = {host.pool_id for host in host_views}
     if not pool_ids:
         return Snapshot((), ())
-    return Snapshot(tuple(host_views), tuple(_tasks_load(connection, pool_ids, task_limit)))
+    return Snapshot(tuple(host_views), tuple(_tasks_load(connection, pool_ids, task_limit, now_us)))
 
 
 def _hosts_load(connection: Connection) -> list[HostView]:
@@ -165,8 +174,8 @@ def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
     return free
 
 
-def _tasks_load(connection: Connection, pool_ids: set[str], limit: int) -> list[TaskView]:
-    parameters = {"pool_ids": sorted(pool_ids), "task_limit": limit}
+def _tasks_load(connection: Connection, pool_ids: set[str], limit: int, now_us: int) -> list[TaskView]:
+    parameters = {"pool_ids": sorted(pool_ids), "task_limit": limit, "now_us": now_us}
     rows = connection.execute(_TASKS, parameters).all()
     if rows and len(rows) == limit and rows[-1].gang:
         gang = in_state(tasks, "queued"), tasks.c.job_id == rows[-1].job_id

@@ -54,11 +54,19 @@ def test_success_and_cancellation_are_final(policy: RetryPolicy) -> None:
 
 
 def test_a_start_that_fails_is_tried_again_whatever_the_policy_but_not_for_ever() -> None:
-    states = [
-        decide_next(NEVER, number, AttemptOutcome.START_FAILED, None).state
-        for number in range(1, START_TRIES_MAX + 2)
+    following = [
+        decide_next(NEVER, failures + 1, AttemptOutcome.START_FAILED, None, start_failures=failures)
+        for failures in range(START_TRIES_MAX + 1)
     ]
-    assert states == ["queued"] * (START_TRIES_MAX - 1) + ["failed"] * 2
+    assert [one.state for one in following] == ["queued"] * (START_TRIES_MAX - 1) + ["failed"] * 2
+    delays = [one.delay_s for one in following[: START_TRIES_MAX - 1]]
+    assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+
+
+def test_failed_starts_are_not_tries_of_the_job() -> None:
+    exited = AttemptOutcome.EXITED
+    assert decide_next(ON_EXIT, 4 + ON_EXIT.limit, exited, 1, start_failures=4).state == "queued"
+    assert decide_next(ON_EXIT, 5 + ON_EXIT.limit, exited, 1, start_failures=4).state == "failed"
 
 
 def test_every_answer_is_a_move_of_the_lifecycle() -> None:

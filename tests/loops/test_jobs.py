@@ -6,7 +6,7 @@ import pytest
 from loop_world import S_US, World, check_consistent, check_ended
 from region_rows import T0_US
 
-from kumoi.core.retries import START_TRIES_MAX
+from kumoi.core.retries import START_DELAY_MAX_S, START_TRIES_MAX
 from kumoi.engines.base import EngineUnavailable
 from kumoi.model.jobs import (
     AttemptOutcome,
@@ -179,7 +179,9 @@ def test_a_start_that_the_engine_refuses_is_tried_a_few_times(world: World) -> N
         return original(specs)
 
     world.engine.ensure = refuse  # type: ignore[method-assign]
-    world.rounds(START_TRIES_MAX + 2)
+    for _ in range(START_TRIES_MAX):
+        world.rounds(1)
+        world.clock.pass_s(START_DELAY_MAX_S)
     assert world.state(job) == "failed"
     assert outcomes(world, job) == ["start_failed"] * START_TRIES_MAX
     assert world.attempts(job)[0].detail == "there is no such thing here"
@@ -207,6 +209,9 @@ def test_an_attempt_that_was_not_started_in_time_is_placed_again(world: World) -
     world.activate("hosts", "jobs", "placement")
     world.clock.pass_s(61)
     world.rounds(2)
+    assert outcomes(world, job) == ["start_failed"]
+    world.clock.pass_s(1)
+    world.rounds(1)
     assert outcomes(world, job) == ["start_failed", None]
     world.finish(job)
     world.rounds(1)
@@ -238,7 +243,9 @@ def test_a_deleted_secret_fails_the_start_and_a_kept_one_reaches_the_task(world:
         return original(specs)
 
     world.engine.ensure = ensure  # type: ignore[method-assign]
-    world.rounds(START_TRIES_MAX + 1)
+    for _ in range(START_TRIES_MAX):
+        world.rounds(1)
+        world.clock.pass_s(START_DELAY_MAX_S)
     assert seen == {kept: {"file": b"value"}}
     assert world.state(gone) == "failed"
     assert "secret gone was deleted" in world.attempts(gone)[0].detail
