@@ -75,6 +75,20 @@ def test_a_running_attempt_is_observed_and_stops_when_asked(harness: Harness) ->
     assert exit_of(ended).outcome is AttemptOutcome.CANCELLED
 
 
+def test_an_attempt_is_observed_from_its_start_until_it_is_forgotten(harness: Harness) -> None:
+    spec = harness.spec("ignore the end")
+    start(harness, spec)
+    harness.await_output(spec.ref)
+    harness.engine.stop([spec.ref], 0.2)
+    seen = [observed(harness)[spec.ref].phase for _ in range(20)]
+    harness.settle(spec.ref)
+    seen += [observed(harness)[spec.ref].phase for _ in range(2)]
+    assert seen == sorted(seen, reverse=True), "it ended and ran again"
+    assert seen[-1] is Phase.ENDED
+    harness.engine.forget([spec.ref])
+    assert not observed(harness)
+
+
 def test_an_attempt_that_ignores_sigterm_is_killed_after_the_grace(harness: Harness) -> None:
     spec = harness.spec("ignore the end")
     start(harness, spec)

@@ -17,7 +17,8 @@ import pytest
 import kumoi
 from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
 from kumoi.engines.sandbox import engine as engine_module
-from kumoi.engines.sandbox import records
+from kumoi.engines.sandbox import records, recovery
+from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
@@ -103,7 +104,41 @@ def test_nothing_of_an_attempt_is_left_after_its_end(sandbox: Sandbox) -> None:
     assert (record.outcome, record.exit_code) == (AttemptOutcome.EXITED, 0)
     assert not processes_of(sandbox, spec.ref)
     assert not list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/{spec.ref}"))
-    assert sandbox.engine.strays() in ((), [])
+
+
+def test_an_attempt_whose_processes_do_not_die_is_not_hidden(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = sandbox.spec("echo ready; sleep 300")
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    with monkeypatch.context() as patch:
+        patch.setattr(Hierarchy, "remove", lambda *_, **__: False)
+        patch.setattr(recovery, "_kill_by_name", lambda _: False)
+        os.kill(supervisor_of(sandbox, spec.ref), signal.SIGKILL)
+        live = Path(layout_of(sandbox).live, spec.ref)
+        sandbox.wait(lambda: lock_is_free(live), "the supervisor to be gone")
+        for _ in range(2):
+            (item,) = sandbox.engine.observe(None, 10).items
+            assert (item.phase, item.started_us) == (Phase.RUNNING, item.started_us or 0)
+    (item,) = sandbox.engine.observe(None, 10).items
+    assert item.exit.outcome is AttemptOutcome.HOST_LOST
+    assert not processes_of(sandbox, spec.ref)
+
+
+def test_what_is_left_of_an_attempt_that_ended_is_removed(sandbox: Sandbox) -> None:
+    if sandbox.engine._hierarchy is None:
+        pytest.skip("there are no control groups")
+    for group in sandbox.engine._hierarchy.groups("att_left"):
+        Path(group).mkdir()
+    with subprocess.Popen(["sleep", "300"]) as left:
+        for group in sandbox.engine._hierarchy.groups("att_left"):
+            Path(group, "cgroup.procs").write_text(str(left.pid))
+        assert sandbox.engine.observe(None, 10).items == ()
+        assert left.wait(10) == -signal.SIGKILL
+        again = sandbox.open()
+        assert again.observe(None, 10).items == ()
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/att_left"))
 
 
 def test_attempts_survive_the_fork_server(sandbox: Sandbox) -> None:

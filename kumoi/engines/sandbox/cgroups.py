@@ -18,6 +18,9 @@ SANDBOX_PROCESSES = 3
 """Beside the task's: bubblewrap, the first process of its namespace and, at the start, the supervisor."""
 
 _SUPERVISORS = "_supervisors"
+RETRY_ROUNDS = 20
+"""How often what could not be killed before is tried in one go, 10 ms apart; there is always a next time."""
+
 _KILL_ROUNDS = 200
 _KILL_PAUSE_MS = 10
 
@@ -133,9 +136,9 @@ class Hierarchy:
             found.update(int(pid) for pid in _read(f"{group}/cgroup.procs").split())
         return sorted(found)
 
-    def remove(self, ref: str) -> bool:
+    def remove(self, ref: str, *, rounds: int = _KILL_ROUNDS) -> bool:
         """Kill what is left in the attempt's groups and remove them. False if something will not die."""
-        for turn in range(_KILL_ROUNDS):
+        for turn in range(rounds):
             busy = False
             for group in self.groups(ref):
                 try:

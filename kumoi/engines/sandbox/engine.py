@@ -31,7 +31,7 @@ from kumoi.engines.base import (
 )
 from kumoi.engines.refs import ref_is_valid
 from kumoi.engines.sandbox import forkserver, probe, records
-from kumoi.engines.sandbox.cgroups import hierarchy_find
+from kumoi.engines.sandbox.cgroups import RETRY_ROUNDS, hierarchy_find
 from kumoi.engines.sandbox.channel import Channel
 from kumoi.engines.sandbox.nudges import Nudges
 from kumoi.engines.sandbox.recovery import attempt_resolve
@@ -46,7 +46,7 @@ DISK_FREE_BYTES_MIN = 256 << 20
 TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
 """How long a purged attempt is refused when it was stopped before anybody said until when it may start."""
 
-_SWEEP_INTERVAL_S = 600.0
+_SWEEP_INTERVAL_S = 60.0
 
 
 class SandboxEngine:
@@ -89,7 +89,7 @@ class SandboxEngine:
         self._memory_bytes = memory_bytes or probe.memory_bytes()
         self._channel = Channel(self._hello, self._run_dir / "forkserver.err")
         self._nudges: Nudges | None = None
-        self._swept_at = 0.0
+        self._swept_at: float | None = None
         self._lock = threading.RLock()
 
     def ensure(self, specs: Sequence[AttemptSpec]) -> Mapping[str, EngineError | None]:
@@ -134,7 +134,10 @@ class SandboxEngine:
 
     def observe(self, cursor: str | None, limit: int) -> ObservationPage:
         """See `Engine.observe`. Attempts whose supervisor was killed are found, and ended, here; if that
-        cannot be written down (a full disk) they are told as running until it can."""
+        cannot be done (a process that does not die) or written down (a full disk) they are told as running
+        until it can."""
+        if cursor is None:
+            self._sweep()
         refs = sorted({*_names(self._layout.live), *_names(self._layout.ended)})
         start = bisect.bisect_right(refs, cursor) if cursor is not None else 0
         page = refs[start : start + limit]
@@ -158,7 +161,7 @@ class SandboxEngine:
                 if not isinstance(until_us, int):
                     until_us = _now_us() + TOMBSTONE_UNKNOWN_US
                 records.attempt_purge(self._layout, ref, until_us)
-            self._tombstones_sweep()
+        self._sweep()
 
     def renew(self, leases: Mapping[str, int]) -> None:
         """See `Engine.renew`."""
@@ -221,21 +224,6 @@ class SandboxEngine:
         """Start the fork-server now instead of at the first `ensure`. EngineUnavailable if it cannot be."""
         self._channel.warm()
 
-    def strays(self) -> Sequence[str]:
-        """Attempts of this incarnation that have control groups here but no supervisor and no record to be
-        made: something of them could not be killed. For the orphan loop."""
-        if self._hierarchy is None:
-            return ()
-        live = set(_names(self._layout.live))
-        return [ref for ref in self._hierarchy.attempts() if ref not in live]
-
-    def strays_end(self, refs: Sequence[str]) -> None:
-        """Kill what is left of strays and remove their control groups; attempts that live are left alone."""
-        strays = set(self.strays())
-        for ref in refs:
-            if ref in strays and self._hierarchy is not None:
-                self._hierarchy.remove(ref)
-
     def project_uid(self, project_number: int) -> int | None:
         """The user that owns a project's files and runs its tasks; None if that is the plane's own."""
         return project_uid(self._uid_base, project_number)
@@ -269,9 +257,9 @@ class SandboxEngine:
         ended = self._observation_ended(ref)
         if ended is not None:
             return ended
-        try:
+        with contextlib.suppress(OSError):
             self._resolve(ref, create=False)
-        except OSError:
+        if Path(self._layout.live, ref).exists():
             record = records.record_read(f"{self._layout.live}/{ref}")
             started_us = record.start.get("started_us") if record and record.start else None
             return Observation(ref, Phase.RUNNING, started_us if isinstance(started_us, int) else None, None)
@@ -310,14 +298,23 @@ class SandboxEngine:
             finally:
                 os.close(process)
 
-    def _tombstones_sweep(self) -> None:
-        if time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S and self._swept_at:
-            return
-        self._swept_at = time.monotonic()
-        for ref in _names(self._layout.purged):
-            until = records.file_read(f"{self._layout.purged}/{ref}")
-            if until is not None and until.isdigit() and int(until) < _now_us():
-                Path(self._layout.purged, ref).unlink(missing_ok=True)
+    def _sweep(self) -> None:
+        """Now and then: drop tombstones that are over, and try again to remove groups of attempts that ended.
+
+        Groups are listed before it is asked whether an attempt lives, since it lives before it has any.
+        """
+        with self._lock:
+            if self._swept_at is not None and time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S:
+                return
+            self._swept_at = time.monotonic()
+            for ref in _names(self._layout.purged):
+                until = records.file_read(f"{self._layout.purged}/{ref}")
+                if until is not None and until.isdigit() and int(until) < _now_us():
+                    Path(self._layout.purged, ref).unlink(missing_ok=True)
+        groups = self._hierarchy
+        for ref in groups.attempts() if groups is not None else ():
+            if groups is not None and not Path(self._layout.live, ref).exists():
+                groups.remove(ref, rounds=RETRY_ROUNDS)
 
 
 def _aged(directory: str) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.bubblewrap import ATTEMPT_NAME
-from kumoi.engines.sandbox.cgroups import Hierarchy
+from kumoi.engines.sandbox.cgroups import RETRY_ROUNDS, Hierarchy
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 
@@ -17,11 +17,12 @@ _KILL_ROUNDS = 100
 _KILL_PAUSE_S = 0.01
 
 
-def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> bool:
-    """Bring the records of an attempt whose lock the caller holds to rest; False to try again later.
+def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> None:
+    """Bring the records of an attempt whose lock the caller holds to rest.
 
     Ended: finish what its supervisor left half done. Stopped before its start: say so. Started: the
-    supervisor was killed, so kill what is left and say that the host lost it. Otherwise nothing happened.
+    supervisor was killed, so kill what is left and say that the host lost it; what does not die leaves it
+    live, to be tried again. Otherwise nothing happened.
     """
     state = records.attempt_state(layout, ref)
     if state == records.STOPPED:
@@ -31,11 +32,11 @@ def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: st
     elif state == records.STARTED:
         record = records.record_read(f"{layout.live}/{ref}") or records.Record(None, None)
         if record.exit is None:
-            return _lost(layout, hierarchy, ref, record.start or {}, boot_id)
-        records.attempt_end(layout, ref, None)
+            _lost(layout, hierarchy, ref, record.start or {}, boot_id)
+        else:
+            records.attempt_end(layout, ref, None)
     else:
         records.attempt_leave(layout, ref)
-    return True
 
 
 def boot_time_us() -> int:
@@ -48,15 +49,19 @@ def boot_time_us() -> int:
 
 def _lost(
     layout: records.Layout, hierarchy: Hierarchy | None, ref: str, start: dict[str, object], boot_id: str
-) -> bool:
+) -> None:
     started_us, start_before_us = start.get("started_us"), start.get("start_before_us")
     rebooted = start.get("boot_id") not in (None, boot_id)
     cpu_us, peak = 0, 0
     if hierarchy is not None:
         counted_us, peak, _ = hierarchy.usage(ref)
         cpu_us = counted_us or 0
-    if not (hierarchy.remove(ref) if hierarchy is not None else rebooted or _kill_by_name(ref)):
-        return False
+    if hierarchy is not None:
+        gone = hierarchy.remove(ref, rounds=RETRY_ROUNDS)
+    else:
+        gone = rebooted or _kill_by_name(ref)
+    if not gone:
+        return
     started_us = started_us if isinstance(started_us, int) else None
     ended_us = min(_now_us(), boot_time_us()) if rebooted else _now_us()
     line = records.exit_line(
@@ -69,7 +74,6 @@ def _lost(
         start_before_us=start_before_us if isinstance(start_before_us, int) else None,
     )
     records.attempt_end(layout, ref, line)
-    return True
 
 
 def _kill_by_name(ref: str) -> bool:
