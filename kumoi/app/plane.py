@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kumoi.app.pages import Cursors
+from kumoi.app.refusals import Refusals
 from kumoi.core.tokens import token_hash
 from kumoi.engines.base import Engine
 from kumoi.guard.decide import Guard
@@ -20,8 +21,7 @@ from kumoi.model.errors import (
     Unavailable,
 )
 from kumoi.model.idempotency import IdempotencyKey, Written
-from kumoi.model.time import US_PER_S
-from kumoi.store.access import TokenHolder, refusal_add, token_holder_find
+from kumoi.store.access import TokenHolder, token_holder_find
 from kumoi.store.database import Connection, Store
 from kumoi.store.directory import Directory
 from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
@@ -31,8 +31,8 @@ from kumoi.store.writer import Change, answer_kept, change_apply
 
 HOLDER_TTL_S = 1.0
 HOLDERS_MAX = 10_000
-REFUSALS_MAX = 10_000
-MINUTE_US = 60 * US_PER_S
+ANONYMOUS = "anonymous"
+AUTHENTICATE = "authenticate"
 NOWHERE = "nowhere"
 """The id, organization, project and owner of what does not exist: nobody's, as identifiers have a prefix."""
 READ_ACTIONS = {
@@ -84,12 +84,13 @@ class Plane:
     clock_us: Callable[[], int] = _now_us
     monotonic_s: Callable[[], float] = time.monotonic
     directory: Directory = field(init=False)
+    refusals: Refusals = field(init=False)
     _holders: dict[bytes, tuple[TokenHolder, float]] = field(default_factory=dict)
     _access_generation: int = 0
-    _refusals: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.directory = Directory(self.store)
+        self.refusals = Refusals(self.store)
 
     async def authenticate(self, token: str) -> Actor:
         """The actor that `token` belongs to. Raises Unauthenticated.
@@ -196,18 +197,13 @@ class Plane:
             self.nudge(*wake)
         return written
 
+    async def unauthenticated_count(self) -> None:
+        """Count a request of somebody unknown: one event of the platform a minute at most."""
+        organization_id = self.region.platform_organization_id
+        await self.refusals.count(ANONYMOUS, organization_id, AUTHENTICATE, self.clock_us())
+
     async def _refusal_count(self, actor: Actor, action: Action) -> None:
-        """Refusals are written at counts 1, 2, 4, 8...: durable, and a flood of them costs little."""
-        minute_us = self.clock_us() // MINUTE_US * MINUTE_US
-        key = (actor.id, action.value, minute_us)
-        if len(self._refusals) >= REFUSALS_MAX:
-            self._refusals = {k: n for k, n in self._refusals.items() if k[2] == minute_us}
-        count = self._refusals.get(key, 0) + 1
-        self._refusals[key] = count
-        if count & (count - 1) == 0:
-            await self.store.transact(
-                refusal_add, actor.id, actor.organization_id, action.value, minute_us, (count + 1) // 2
-            )
+        await self.refusals.count(actor.id, actor.organization_id, action.value, self.clock_us())
 
 
 def answer_of(error: StoreError) -> KumoiError:

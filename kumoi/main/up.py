@@ -125,6 +125,7 @@ async def _serve(settings: Settings) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait_for(serving, 10)
         runner.stop()
+        await plane.refusals.flush()
         for engine in plane.engines.values():
             engine.close()
         plane.files.close()

@@ -1,15 +1,12 @@
-"""Who the caller is, who is refused, and that refusals are counted."""
+"""Who the caller is, and who is nobody."""
 
 import pytest
 from plane_fixture import Tenant, World
 
 from kumoi.app.access import whoami
-from kumoi.app.organizations import organization_create
-from kumoi.app.plane import MINUTE_US
 from kumoi.core.tokens import token_format
-from kumoi.model.access import OrganizationCreate, Role, TokenScope
-from kumoi.model.errors import Forbidden, Unauthenticated
-from kumoi.store import schema
+from kumoi.model.access import Role, TokenScope
+from kumoi.model.errors import Unauthenticated
 
 
 def test_whoami_tells_roles_and_limits(world: World, acme: Tenant) -> None:
@@ -27,14 +24,3 @@ def test_whoami_tells_roles_and_limits(world: World, acme: Tenant) -> None:
 def test_unknown_and_malformed_tokens_are_nobody(world: World, token: str) -> None:
     with pytest.raises(Unauthenticated):
         world.actor(token)
-
-
-def test_refusals_are_counted_in_doublings(world: World, acme: Tenant) -> None:
-    for _ in range(9):
-        with pytest.raises(Forbidden):
-            world.run(organization_create(world.plane, acme.admin, OrganizationCreate(name="x"), None))
-    rows = world.plane.store.read_wait(lambda connection: connection.execute(schema.refusals.select()).all())
-    assert [(row.actor_id, row.organization_id, row.action, row.refused) for row in rows] == [
-        (acme.admin.id, acme.id, "organization_create", 8)
-    ]
-    assert rows[0].minute_us == world.clock_us // MINUTE_US * MINUTE_US

@@ -1,26 +1,31 @@
 """Refusals are counted, and alike for what is another organization's and for what does not exist."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from plane_fixture import Tenant, World
 
+from kumoi.app import refusals as app_refusals
 from kumoi.app.events import event_list, event_read
 from kumoi.app.files import file_read, file_write
 from kumoi.app.jobs import job_cancel, job_create, job_read
-from kumoi.app.organizations import organization_read, organization_suspend
+from kumoi.app.organizations import organization_create, organization_read, organization_suspend
 from kumoi.app.principals import principal_create, principal_disable
 from kumoi.app.projects import project_archive, project_read
+from kumoi.app.refusals import MINUTE_US
 from kumoi.app.role_bindings import role_binding_delete
 from kumoi.app.secrets import secret_delete
 from kumoi.app.tokens import token_create, token_revoke
 from kumoi.app.usage import project_usage_read
-from kumoi.model.access import Actor, PrincipalCreate, Role, TokenCreate
-from kumoi.model.errors import NotFound
+from kumoi.model.access import Actor, OrganizationCreate, PrincipalCreate, Role, TokenCreate
+from kumoi.model.errors import Forbidden, NotFound
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec
 from kumoi.store import schema
+from kumoi.store.database import Store
+from kumoi.store.errors import StoreBusy
 from kumoi.store.ids import id_new
 
 Attempt = Callable[[World, Actor, str], Coroutine[Any, Any, Any]]
@@ -104,3 +109,62 @@ def test_operators_are_not_counted_when_they_mistype_what_they_may_read(world: W
     with pytest.raises(NotFound):
         world.run(organization_read(world.plane, world.operator, "nobody"))
     assert refusals(world) == {}
+
+
+def refuse(world: World, actor: Actor, times: int) -> None:
+    for _ in range(times):
+        with pytest.raises(Forbidden):
+            world.run(organization_create(world.plane, actor, OrganizationCreate(name="x"), None))
+
+
+def test_refusals_are_written_in_doublings_and_the_rest_when_asked(world: World, acme: Tenant) -> None:
+    key = acme.admin.id, "organization_create"
+    for times, written in ((1, 1), (1, 2), (1, 2), (6, 8), (11, 16)):
+        refuse(world, acme.admin, times)
+        assert refusals(world) == {key: written}
+    world.run(world.plane.refusals.flush(world.clock_us // MINUTE_US * MINUTE_US))
+    assert refusals(world) == {key: 16}
+    for _ in range(2):
+        world.run(world.plane.refusals.flush())
+        assert refusals(world) == {key: 20}
+    refuse(world, acme.admin, 3)
+    world.run(world.plane.refusals.flush())
+    assert refusals(world) == {key: 23}
+
+
+def test_the_rest_of_a_minute_is_written_when_it_is_over(world: World, acme: Tenant) -> None:
+    world.clock_us = (world.clock_us // MINUTE_US + 1) * MINUTE_US - 50_000
+    refuse(world, acme.admin, 7)
+
+    async def minute_over() -> None:
+        async with asyncio.timeout(10):
+            while refusals(world) != {(acme.admin.id, "organization_create"): 7}:
+                await asyncio.sleep(0.01)
+
+    world.run(minute_over())
+
+
+def test_a_store_that_is_away_costs_no_answer_and_no_refusal(
+    world: World, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> None:
+        raise StoreBusy("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "transact", away)
+        refuse(world, acme.admin, 5)
+    assert refusals(world) == {}
+    world.run(world.plane.refusals.flush())
+    assert refusals(world) == {(acme.admin.id, "organization_create"): 5}
+
+
+def test_counts_take_a_bounded_room_and_lose_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_refusals, "COUNTS_MAX", 3)
+    counted = world.plane.refusals
+    organization = world.plane.region.platform_organization_id
+    for n in range(10):
+        for _ in range(3):
+            world.run(counted.count(f"usr-{n}", organization, "job_read", world.clock_us))
+        assert len(counted._counts) <= 3
+    world.run(counted.flush())
+    assert refusals(world) == {(f"usr-{n}", "job_read"): 3 for n in range(10)}

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from kumoi.app.plane import ANONYMOUS, AUTHENTICATE
+from kumoi.store import schema
+
 
 def test_the_caller_is_told_who_it_is(world: Any) -> None:
     answer = world.api(world.acme.tokens["member"], "GET", "/v1/whoami").json()
@@ -37,3 +40,24 @@ def test_what_is_no_token_is_refused(api: Any, header: str | None, code: str) ->
 def test_the_scheme_is_read_in_any_case(world: Any) -> None:
     headers = {"Authorization": f"bearer {world.acme.admin}"}
     assert world.api(None, "GET", "/v1/whoami", headers=headers).status_code == 200
+
+
+def test_who_is_nobody_is_counted_for_the_operators(world: Any) -> None:
+    def counted() -> int:
+        """Refusals of this minute, and those of minutes that became an event."""
+        rows = world.plane.store.read_wait(
+            lambda connection: connection.execute(schema.refusals.select()).all()
+        )
+        events = world.api(world.operator, "GET", "/v1/events").json()["items"]
+        return sum(row.refused for row in rows if row.actor_id == ANONYMOUS) + sum(
+            event["detail"]["refused"]
+            for event in events
+            if (event["actor"], event["action"], event["outcome"]) == (ANONYMOUS, AUTHENTICATE, "refused")
+        )
+
+    world.api.runner.run(world.plane.refusals.flush())
+    before = counted()
+    for headers in ({}, {"Authorization": "Bearer kumoi_nothing"}, {}):
+        assert world.api(None, "GET", "/v1/whoami", headers=headers).status_code == 401
+    world.api.runner.run(world.plane.refusals.flush())
+    assert counted() == before + 3

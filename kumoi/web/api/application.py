@@ -125,7 +125,7 @@ class Application:
             async with asyncio.timeout(timeout_s) as timeout:
                 actor = NOBODY
                 if route.action is not None:
-                    actor = await self._plane.authenticate(_token(headers))
+                    actor = await self._authenticate(headers)
                     log.actor = actor.id
                 request = await self._request(route, path, scope, headers, receive, actor)
                 if route.watch:
@@ -139,6 +139,13 @@ class Application:
                 "the request took longer than {seconds} s; send it again with the same Idempotency-Key",
                 seconds=timeout_s,
             ) from None
+
+    async def _authenticate(self, headers: RequestHeaders) -> "Actor":
+        try:
+            return await self._plane.authenticate(_token(headers))
+        except Unauthenticated:
+            await self._plane.unauthenticated_count()
+            raise
 
     async def _request(
         self,
