@@ -16,8 +16,8 @@ import pytest
 
 import kumoi
 from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
+from kumoi.engines.sandbox import channel, records, recovery
 from kumoi.engines.sandbox import engine as engine_module
-from kumoi.engines.sandbox import records, recovery
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.model.jobs import AttemptOutcome
@@ -134,8 +134,11 @@ def test_what_is_left_of_an_attempt_that_ended_is_removed(sandbox: Sandbox) -> N
     with subprocess.Popen(["sleep", "300"]) as left:
         for group in sandbox.engine._hierarchy.groups("att_left"):
             Path(group, "cgroup.procs").write_text(str(left.pid))
-        assert sandbox.engine.observe(None, 10).items == ()
-        assert left.wait(10) == -signal.SIGKILL
+        try:
+            assert sandbox.engine.observe(None, 10).items == ()
+            assert left.wait(10) == -signal.SIGKILL
+        finally:
+            left.kill()
         again = sandbox.open()
         assert again.observe(None, 10).items == ()
     assert not list(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}/att_left"))
@@ -155,6 +158,26 @@ def test_attempts_survive_the_fork_server(sandbox: Sandbox) -> None:
     assert sandbox.settle(other.ref)[0].exit.exit_code == 4
     (sandbox.data_dir / "files/org_one/prj_one/go").write_text("\n")
     assert sandbox.settle(spec.ref)[0].exit.exit_code == 7
+
+
+def test_a_fork_server_that_does_not_answer_is_replaced(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox.engine.warm()
+    first, second = sandbox.spec("echo 1 >> ran"), sandbox.spec("echo 2 >> ran")
+    pid = sandbox.engine._channel.pid
+    with monkeypatch.context() as patch:
+        patch.setattr(channel, "ANSWER_TIMEOUT_S", 0.1)
+        patch.setattr(channel, "_STOP_TIMEOUT_S", 0.1)
+        os.kill(pid, signal.SIGSTOP)
+        answer = sandbox.engine.ensure([first])[first.ref]
+    assert isinstance(answer, EngineUnavailable)
+    assert "answer" in str(answer)
+    assert sandbox.engine.ensure([second]) == {second.ref: None}
+    assert sandbox.engine._channel.pid != pid
+    assert sandbox.engine.ensure([first]) == {first.ref: None}
+    sandbox.settle(first.ref, second.ref)
+    assert starts(sandbox) == ["1", "2"]
 
 
 def test_a_fork_server_killed_again_and_again_loses_and_repeats_nothing(sandbox: Sandbox) -> None:

@@ -44,24 +44,31 @@ class Channel:
         """Ask for attempts to be started: ref -> [answer, text].
 
         If the fork-server goes away meanwhile nobody knows which have started. Asking again is safe, so
-        another one is asked, once; EngineUnavailable if that goes away too.
+        another one is asked, once. EngineUnavailable if that goes away too, or if one does not answer in
+        time or not in form: then it is ended, since its next answer would belong to this request.
         """
         with self._lock:
+            with contextlib.suppress(ConnectionError):
+                return self._start(tasks)
             try:
                 return self._start(tasks)
-            except ConnectionError:
-                self._end()
-            try:
-                return self._start(tasks)
-            except (OSError, ValueError) as error:
-                self._end()
+            except ConnectionError as error:
                 raise EngineUnavailable(f"the fork-server went away while starting ({error})") from error
 
     def _start(self, tasks: Sequence[Task]) -> dict[str, list[str]]:
         connection = self._connect()
-        connection.settimeout(ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_TASK_S * len(tasks))
-        answer = _ask(connection, {"start": tasks})
-        return {str(ref): [str(part) for part in parts] for ref, parts in answer.items()}
+        try:
+            connection.settimeout(ANSWER_TIMEOUT_S + ANSWER_TIMEOUT_PER_TASK_S * len(tasks))
+            answer = _ask(connection, {"start": tasks})
+            return {task["ref"]: [str(part) for part in answer[task["ref"]]] for task in tasks}
+        except ConnectionError:
+            self._end()
+            raise
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._end()
+            raise EngineUnavailable(
+                f"the fork-server did not answer as it should ({error!r}); another one is started"
+            ) from error
 
     def close(self) -> None:
         """End the fork-server. No attempt depends on it."""
