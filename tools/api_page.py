@@ -19,8 +19,8 @@ truth, shapes and bounds included, is the OpenAPI 3.1 document that every plane 
   of `Accept-Language` (en, ja), and `at`, the place in the request. `Kumoi-Request-Id` names the request in
   the plane's log.
 - **Strict:** unknown fields and parameters are refused, as is a body over its limit.
-- **Again:** POST, and DELETE without If-Match, honour `Idempotency-Key`: the same key gets the same answer
-  for 24 hours, with `Idempotency-Replayed: true`, and nothing is done twice. With another body it is 409.
+- **Again:** every POST honours `Idempotency-Key`: the same key gets the same answer for 24 hours, with
+  `Idempotency-Replayed: true`, and nothing is done twice. With another body it is 409.
 - **Versions:** `ETag` is the version of a row. Where `If-Match` is named below it guards the change (412;
   428 where it must be there).
 - **Pages:** `limit` (100, at most 1,000) and `cursor`; send `next` of a page as `cursor` until it is null.

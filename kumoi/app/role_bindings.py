@@ -102,9 +102,7 @@ async def role_binding_create(
     return written
 
 
-async def role_binding_delete(
-    plane: Plane, actor: Actor, role_binding_id: str, key: IdempotencyKey | None
-) -> Written:
+async def role_binding_delete(plane: Plane, actor: Actor, role_binding_id: str) -> Written:
     """Take a role away; it ends at once."""
     binding = None
     if id_is(IdKind.ROLE_BINDING, role_binding_id):
@@ -136,9 +134,9 @@ async def role_binding_delete(
             administrator_keep(connection, principal)
         if not role_bindings.role_binding_delete(connection, role_binding_id):
             raise not_found(role_binding_id)
-        return Change([(schema.events, [event])], key=key)
+        return Change([(schema.events, [event])])
 
-    written = await plane.commit_built(build, key)
+    written = await plane.commit_built(build)
     plane.access_changed()
     return written
 

@@ -43,7 +43,7 @@ ATTEMPTS: dict[str, tuple[str, Attempt]] = {
         lambda w, a, n: token_create(w.plane, a, TokenCreate(principal=n), None),
     ),
     "token_revoke": ("token", lambda w, a, n: token_revoke(w.plane, a, n, None)),
-    "role_binding_delete": ("role_binding", lambda w, a, n: role_binding_delete(w.plane, a, n, None)),
+    "role_binding_delete": ("role_binding", lambda w, a, n: role_binding_delete(w.plane, a, n)),
     "project_read": ("project", lambda w, a, n: project_read(w.plane, a, n)),
     "project_archive": ("project", lambda w, a, n: project_archive(w.plane, a, n, None)),
     "project_usage_read": ("project", lambda w, a, n: project_usage_read(w.plane, a, n, None, None)),

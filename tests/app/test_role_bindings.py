@@ -88,23 +88,23 @@ def test_taking_a_role_away_ends_it_at_once(world: World, acme: Tenant) -> None:
         if binding.principal == ann.id
     ]
     assert world.run(project_read(world.plane, ann, project)).id == project
-    written = world.run(role_binding_delete(world.plane, acme.admin, binding.id, None))
+    written = world.run(role_binding_delete(world.plane, acme.admin, binding.id))
     assert (written.status, written.body) == (204, b"")
     stripped = world.actor(acme.tokens["ann"])
     assert stripped.grants == ()
     with pytest.raises(NotFound):
         world.run(project_read(world.plane, stripped, project))
     with pytest.raises(NotFound):
-        world.run(role_binding_delete(world.plane, acme.admin, binding.id, None))
+        world.run(role_binding_delete(world.plane, acme.admin, binding.id))
 
 
 def test_the_last_administrator_keeps_the_role(world: World, acme: Tenant) -> None:
     (binding,) = world.run(role_binding_list(world.plane, acme.admin, "acme", 10, None)).items
     with pytest.raises(Conflict) as refused:
-        world.run(role_binding_delete(world.plane, acme.admin, binding.id, None))
+        world.run(role_binding_delete(world.plane, acme.admin, binding.id))
     assert refused.value.code == "last_administrator"
     acme.actor("deputy", Role.ORGANIZATION_ADMIN)
-    assert world.run(role_binding_delete(world.plane, acme.admin, binding.id, None)).status == 204
+    assert world.run(role_binding_delete(world.plane, acme.admin, binding.id)).status == 204
 
 
 def test_other_tenants_bindings_do_not_exist(world: World, acme: Tenant, rival: Tenant) -> None:
@@ -112,7 +112,7 @@ def test_other_tenants_bindings_do_not_exist(world: World, acme: Tenant, rival: 
     for actor in (rival.admin, world.operator):
         for name in (binding.id, "rb_" + "0" * 26, "rb"):
             with pytest.raises(NotFound) as refused:
-                world.run(role_binding_delete(world.plane, actor, name, None))
+                world.run(role_binding_delete(world.plane, actor, name))
             assert refused.value.params == {"name": name}
 
 

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from kumoi.store import files
+from kumoi.web.api.routes import ROUTES
+
 
 def path(world: Any, name: str = "") -> str:
     return f"/v1/projects/{world.acme.project}/files{'/' + name if name else ''}"
@@ -110,3 +113,26 @@ def test_files_are_the_projects_own(world: Any) -> None:
         for method in ("GET", "DELETE"):
             assert world.api(token, method, path(world, name)).status_code in (403, 404)
     assert world.api(world.acme.tokens["viewer"], "DELETE", path(world, name)).status_code == 403
+
+
+def test_a_listing_over_its_bound_is_a_conflict_that_is_documented(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = world.name()
+    for name in "ab":
+        assert put(world, f"{folder}/{name}").status_code == 200
+    monkeypatch.setattr(files, "SCAN_ENTRIES_MAX", 1)
+    answer = world.api(world.acme.admin, "GET", path(world), params={"prefix": f"{folder}/"})
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "urn:kumoi:error:file_tree_too_large"
+    (route,) = (route for route in ROUTES if route.template == "GET /v1/projects/{project}/files")
+    assert 409 in route.problems
+
+
+def test_a_delete_keeps_no_answer(world: Any) -> None:
+    name = world.name()
+    put(world, name)
+    headers = {"Idempotency-Key": name}
+    for status in (204, 404):
+        answer = world.api(world.acme.admin, "DELETE", path(world, name), headers=headers)
+        assert answer.status_code == status

@@ -33,7 +33,5 @@ async def role_binding_create(plane: "Plane", request: Request[RoleBindingCreate
 async def role_binding_delete(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Take a role back."""
     return answer_written(
-        await role_bindings.role_binding_delete(
-            plane, request.actor, request.path["role_binding"], request.key
-        )
+        await role_bindings.role_binding_delete(plane, request.actor, request.path["role_binding"])
     )

@@ -87,8 +87,8 @@ class Route:
 
     @property
     def keyed(self) -> bool:
-        """Whether the route honours an Idempotency-Key: what changes something and has no ETag to go by."""
-        return self.method in ("POST", "DELETE") and not self.if_match
+        """Whether the route honours an Idempotency-Key. PUT and DELETE done twice leave what once leaves."""
+        return self.method == "POST"
 
     @property
     def streams(self) -> bool:

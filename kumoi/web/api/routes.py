@@ -197,6 +197,7 @@ ROUTES: tuple[Route, ...] = (
         A.ROLE_BINDING_DELETE,
         None,
         204,
+        errors=(409,),
     ),
     Route(
         "GET",
@@ -281,7 +282,15 @@ ROUTES: tuple[Route, ...] = (
         errors=(409, 412, 428),
         if_match=True,
     ),
-    Route("GET", f"{PROJECT}/files", files.file_list, A.FILE_LIST, Page[File], query=FileListQuery),
+    Route(
+        "GET",
+        f"{PROJECT}/files",
+        files.file_list,
+        A.FILE_LIST,
+        Page[File],
+        query=FileListQuery,
+        errors=(409,),
+    ),
     Route("GET", f"{PROJECT}/files/{{path}}", files.file_read, A.FILE_READ, Media.BYTES, tail=True),
     Route(
         "PUT",
@@ -302,6 +311,7 @@ ROUTES: tuple[Route, ...] = (
         A.FILE_DELETE,
         None,
         204,
+        errors=(409,),
         tail=True,
     ),
     Route("GET", f"{PROJECT}/usage", usage.project_usage_read, A.PROJECT_USAGE_READ, Usage, query=UsageQuery),
