@@ -142,7 +142,11 @@ class Engine(Protocol):
     placement_grain: PlacementGrain
 
     def ensure(self, specs: Sequence[AttemptSpec]) -> Mapping[str, EngineError | None]:
-        """Start the attempts that are not there yet; by ref, None or why it could not (now or ever)."""
+        """Start the attempts that are not there yet; by ref, None or why it could not (now or ever).
+
+        One that ended and was forgotten is told as ended again, as it did: whoever asks for it knows nothing
+        of its end, for its store is from a backup.
+        """
 
     def stop(self, refs: Sequence[str], grace_s: float) -> None:
         """Ask the attempts to end: SIGTERM, after `grace_s` SIGKILL. Ended and purged refs are ignored.

@@ -238,6 +238,7 @@ class FakeEngine:
         if not ref_is_valid(spec.ref):
             return StartRefused(f"the attempt {spec.ref!r} cannot be started: its reference is no name")
         if spec.ref in self._attempts:
+            self._attempts[spec.ref].forgotten = False
             return None
         if spec.ref in self._purged_until_us:
             return StartRefused(f"the attempt {spec.ref} ended and was purged; it never starts again")

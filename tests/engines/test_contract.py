@@ -123,9 +123,20 @@ def test_ensure_again_starts_nothing_again(harness: Harness) -> None:
     start(harness, running, short)
     start(harness, short)
     assert harness.settle(short.ref) == first
-    harness.engine.forget([short.ref])
-    start(harness, short)
-    assert list(observed(harness)) == [running.ref]
+    assert observed(harness)[running.ref].phase is Phase.RUNNING
+
+
+def test_an_end_that_was_forgotten_is_told_again_to_who_asks_for_the_attempt(harness: Harness) -> None:
+    spec = harness.spec("speak")
+    start(harness, spec)
+    first = harness.settle(spec.ref)
+    for _ in range(2):
+        harness.engine.forget([spec.ref])
+        assert not harness.engine.ended(10)
+        start(harness, spec)
+        assert list(harness.engine.ended(10)) == first
+        assert list(observed(harness)) == [spec.ref]
+        assert harness.engine.log_read(spec.ref, Stream.STDOUT, 0, 100).data == b"one\ntwo\n"
 
 
 def test_an_attempt_whose_time_to_start_has_passed_is_refused(harness: Harness) -> None:

@@ -259,6 +259,8 @@ def _begin_locked(setting: Setting, pool: Pool, task: Task, lock: int) -> list[s
             records.file_replace(f"{directory}/lease", lease, durable=False)
         pool.give(task, lock)
         return [OK, ""]
+    if state == records.ENDED:
+        records.attempt_recall(layout, ref)
     records.attempt_leave(layout, ref)
     if state == records.ENDED:
         return [OK, ""]

@@ -8,7 +8,8 @@
     tasks/<ref>/         made when first needed: stdout, stderr, lease (microseconds UTC), stop (JSON)
 
 The record has a line of JSON when the attempt is about to start and one when it has ended, each durable
-before the next step. An attempt only ever moves down this list, so whoever looks for it looks in this order.
+before the next step. An attempt moves down this list, so whoever looks for it looks in this order; only one
+that is asked for after it was forgotten goes back to `.ended`, since whoever asks does not know its end.
 """
 
 import contextlib
@@ -188,6 +189,12 @@ def attempt_forget(layout: Layout, ref: str) -> None:
         os.rename(f"{layout.ended}/{ref}", f"{layout.done}/{ref}")
 
 
+def attempt_recall(layout: Layout, ref: str) -> None:
+    """Put a forgotten attempt back on the list: who asks for it, from a backup, does not know its end."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(f"{layout.done}/{ref}", f"{layout.ended}/{ref}")
+
+
 def attempt_purge(layout: Layout, ref: str, until_us: int) -> None:
     """Remove a forgotten attempt; until `until_us` its reference is remembered, so that it never restarts.
 
@@ -201,7 +208,8 @@ def attempt_purge(layout: Layout, ref: str, until_us: int) -> None:
         for name in names:
             os.unlink(f"{directory}/{name}")
         os.rmdir(directory)
-    os.unlink(f"{layout.done}/{ref}")
+    with contextlib.suppress(FileNotFoundError):  # recalled meanwhile: it is told, and purged, once more
+        os.unlink(f"{layout.done}/{ref}")
 
 
 def exit_line(
