@@ -152,7 +152,8 @@ class Engine(Protocol):
         """Ask the attempts to end: SIGTERM, after `grace_s` SIGKILL. Ended and purged refs are ignored.
 
         Returns at once; the end is observed like any other. An attempt that never started will not, and
-        is told as ended (CANCELLED, `started_us` None), so that a stop always leads to an end.
+        is told as ended (CANCELLED, `started_us` None), so that a stop always leads to an end. Asked again,
+        the shorter grace counts. Raises EngineUnavailable if some could not be asked, after all others were.
         """
 
     def ended(self, limit: int) -> Sequence[Observation]:

@@ -98,6 +98,19 @@ def test_an_attempt_that_ignores_sigterm_is_killed_after_the_grace(harness: Harn
     assert (record.outcome, record.signal) == (AttemptOutcome.CANCELLED, 9)
 
 
+def test_a_stop_that_is_repeated_gives_no_more_time_but_may_give_less(harness: Harness) -> None:
+    spec, other = harness.spec("ignore the end"), harness.spec("ignore the end")
+    start(harness, spec, other)
+    for ref in (spec.ref, other.ref):
+        harness.await_output(ref)
+    harness.engine.stop([spec.ref], 0.3)
+    harness.engine.stop([spec.ref, other.ref], 3_600.0)
+    assert exit_of(*harness.settle(spec.ref)).outcome is AttemptOutcome.CANCELLED
+    assert observed(harness)[other.ref].phase is Phase.RUNNING
+    harness.engine.stop([other.ref], 0.0)
+    assert exit_of(*harness.settle(other.ref)).outcome is AttemptOutcome.CANCELLED
+
+
 def test_a_stop_before_the_start_wins(harness: Harness) -> None:
     spec = harness.spec("exit 0")
     harness.engine.stop([spec.ref], 1.0)

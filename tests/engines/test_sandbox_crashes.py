@@ -317,6 +317,23 @@ def test_a_stop_that_races_with_the_start_always_ends_the_attempt(sandbox: Sandb
     assert not processes_of(sandbox, *(spec.ref for spec in specs))
 
 
+def test_a_stop_is_written_once_and_one_that_fails_keeps_no_other(sandbox: Sandbox) -> None:
+    blocked, spec = sandbox.spec("exit 0"), sandbox.spec("trap '' TERM; echo ready; sleep 300")
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    place = Path(layout_of(sandbox).attempt(blocked.ref))
+    place.write_text("not a directory")
+    stop = Path(layout_of(sandbox).attempt(spec.ref), "stop")
+    with pytest.raises(EngineUnavailable, match=blocked.ref):
+        sandbox.engine.stop([blocked.ref, spec.ref], 3_600.0)
+    written = stop.stat()
+    sandbox.engine.stop([spec.ref], 3_600.0)
+    assert (stop.stat().st_ino, stop.stat().st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+    sandbox.engine.stop([spec.ref], 0.0)
+    assert sandbox.settle(spec.ref)[0].exit.outcome is AttemptOutcome.CANCELLED
+    place.unlink()
+
+
 def test_a_start_that_crashed_before_anything_was_written_goes_on(sandbox: Sandbox) -> None:
     spec = sandbox.spec("exit 6")
     layout = layout_of(sandbox)

@@ -113,18 +113,17 @@ class SandboxEngine:
         return answers
 
     def stop(self, refs: Sequence[str], grace_s: float) -> None:
-        """See `Engine.stop`. The wish is durable before the supervisor is told."""
-        wish = json.dumps({"version": records.VERSION, "grace_s": max(grace_s, 0.0)}).encode()
+        """See `Engine.stop`. The wish is durable before the supervisor is told. One that is there already and
+        gives no more time, is not written again. EngineUnavailable if some could not be asked, after the
+        others were."""
+        failures = []
         for ref in filter(ref_is_valid, refs):
-            with self._lock:
-                if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
-                    continue
-                directory = records.attempt_make(self._layout, ref)
-                records.file_replace(f"{directory}/stop", wish, durable=True)
             try:
-                self._resolve(ref, create=True)
-            except BlockingIOError:
-                self._signal(ref)
+                self._stop_one(ref, max(grace_s, 0.0))
+            except OSError as error:
+                failures.append(f"{ref} ({error})")
+        if failures:
+            raise EngineUnavailable(f"{len(failures)} attempts cannot be stopped now, such as {failures[0]}")
 
     def ended(self, limit: int) -> Sequence[Observation]:
         """See `Engine.ended`. One scan of a directory that holds only what nobody forgot yet."""
@@ -271,6 +270,20 @@ class SandboxEngine:
             return None
         exit_record = _exit_parse(record.exit)
         return Observation(ref, Phase.ENDED, exit_record.started_us, exit_record)
+
+    def _stop_one(self, ref: str, grace_s: float) -> None:
+        with self._lock:
+            if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
+                return
+            path = f"{records.attempt_make(self._layout, ref)}/stop"
+            asked_s = (records.json_read(path) or {}).get("grace_s")
+            if not isinstance(asked_s, int | float) or asked_s > grace_s:
+                wish = json.dumps({"version": records.VERSION, "grace_s": grace_s}).encode()
+                records.file_replace(path, wish, durable=True)
+        try:
+            self._resolve(ref, create=True)
+        except BlockingIOError:
+            self._signal(ref)
 
     def _resolve(self, ref: str, *, create: bool) -> None:
         """Bring an attempt without a supervisor to rest. BlockingIOError if it has one."""
