@@ -47,6 +47,12 @@ async def job_create(
     plane: Plane, actor: Actor, project: str, body: JobSpec, key: IdempotencyKey | None
 ) -> Written:
     """Submit a job. It is on disk before the answer."""
+    return await plane.replay_or(key, _job_create(plane, actor, project, body, key))
+
+
+async def _job_create(
+    plane: Plane, actor: Actor, project: str, body: JobSpec, key: IdempotencyKey | None
+) -> Written:
     place = await _project_open(plane, actor, project)
     submitted = await _submissions(plane, (body,), ("",))
     ref = JobRef(submitted[0].id, body.name, submitted[0].state)
@@ -57,6 +63,12 @@ async def job_batch_create(
     plane: Plane, actor: Actor, project: str, body: JobBatch, key: IdempotencyKey | None
 ) -> Written:
     """Submit several jobs, all or none. A dependency may name another job of the batch."""
+    return await plane.replay_or(key, _job_batch_create(plane, actor, project, body, key))
+
+
+async def _job_batch_create(
+    plane: Plane, actor: Actor, project: str, body: JobBatch, key: IdempotencyKey | None
+) -> Written:
     place = await _project_open(plane, actor, project)
     ats = [f"/jobs/{index}" for index in range(len(body.jobs))]
     submitted = await _submissions(plane, body.jobs, ats)

@@ -1,7 +1,7 @@
 """The plane as requests see it: who asks, may they, and the one way to write."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +15,7 @@ from kumoi.model.access import Action, Actor, Decision, ResourceKind, Target
 from kumoi.model.errors import (
     Conflict,
     Forbidden,
+    Invalid,
     KumoiError,
     NotFound,
     Unauthenticated,
@@ -196,6 +197,27 @@ class Plane:
         if wake:
             self.nudge(*wake)
         return written
+
+    async def replay_or(self, key: IdempotencyKey | None, write: Awaitable[Written]) -> Written:
+        """The answer of `write`; where it refuses for what holds now, the one kept under `key`.
+
+        A retry is judged by what held when the first request was done. Refusals of `authorize` stand.
+        """
+        try:
+            return await write
+        except (Conflict, Invalid):
+            kept = await self._answer_kept(key)
+            if kept is None:
+                raise
+            return kept
+
+    async def _answer_kept(self, key: IdempotencyKey | None) -> Written | None:
+        if key is None:
+            return None
+        try:
+            return await self.store.read(answer_kept, key)
+        except StoreError as error:
+            raise answer_of(error) from error
 
     async def unauthenticated_count(self) -> None:
         """Count a request of somebody unknown: one event of the platform a minute at most."""

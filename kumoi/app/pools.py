@@ -29,6 +29,10 @@ async def pool_list(plane: Plane, actor: Actor, limit: int, cursor: str | None) 
 
 async def pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: IdempotencyKey | None) -> Written:
     """Add a pool at a site; one of this plane's engines runs it."""
+    return await plane.replay_or(key, _pool_create(plane, actor, body, key))
+
+
+async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: IdempotencyKey | None) -> Written:
     await plane.authorize(actor, Action.POOL_CREATE, PLATFORM_TARGET)
     if body.engine not in plane.engines:
         raise Invalid(

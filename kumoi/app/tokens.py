@@ -46,6 +46,10 @@ async def token_list(
 async def token_create(plane: Plane, actor: Actor, body: TokenCreate, key: IdempotencyKey | None) -> Written:
     """Create a token; only the first answer shows it. It can do no more than the token it is made with, nor
     for longer."""
+    return await plane.replay_or(key, _token_create(plane, actor, body, key))
+
+
+async def _token_create(plane: Plane, actor: Actor, body: TokenCreate, key: IdempotencyKey | None) -> Written:
     principal = await principal_authorized(plane, actor, Action.TOKEN_CREATE, body.principal or actor.id)
     _narrowing_check(actor, body)
     await _project_check(plane, principal, body.project)
