@@ -136,7 +136,7 @@ class SandboxHarness:
     def now_us(self) -> int:
         return time.time_ns() // 1_000
 
-    def open(self) -> SandboxEngine:
+    def open(self, *, network_host: bool = False) -> SandboxEngine:
         """One more engine object over the same directory, as a second plane would make it."""
         engine = SandboxEngine(
             self.data_dir,
@@ -145,6 +145,7 @@ class SandboxHarness:
             cpu_milli=64_000,
             memory_bytes=64 << 30,
             files_root=self.data_dir / "files",
+            network_host=network_host,
         )
         engine.on_change(self._changed.set)
         self._engines.append(engine)

@@ -119,7 +119,16 @@ def test_no_two_attempts_share_a_network(sandbox: Sandbox) -> None:
     assert set(other.split()) == {"0"}, "another project's connections can be seen"
 
 
-def test_the_network_is_there_when_allowed(sandbox: Sandbox) -> None:
+def test_the_hosts_network_is_refused(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("true", network=True)
+    answer = sandbox.engine.ensure([spec])[spec.ref]
+    assert isinstance(answer, StartRefused)
+    assert "it would reach the plane" in str(answer)
+    assert not sandbox.engine.observe(None, 10).items
+
+
+def test_the_hosts_network_is_there_when_the_operator_allows_it(sandbox: Sandbox) -> None:
+    sandbox.engine = sandbox.open(network_host=True)
     outside = {line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:]}
     inside = run(sandbox, "cat /proc/net/dev | tail -n +3 | cut -d: -f1", network=True)
     assert set(inside.split()) == outside

@@ -38,9 +38,9 @@ from kumoi.engines.sandbox.recovery import attempt_resolve
 from kumoi.engines.sandbox.specs import project_uid, task_make
 from kumoi.engines.sandbox.system_etc import etc_make
 from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.places import PROJECT_UID_BASE
 from kumoi.model.time import US_PER_S
 
-UID_BASE = 200_000
 SUPERVISOR_ATTEMPTS_MAX = 200
 DISK_FREE_BYTES_MIN = 256 << 20
 TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
@@ -55,7 +55,9 @@ class SandboxEngine:
     `incarnation` names this store's life and is part of every control group. `cpu_milli` and
     `memory_bytes` are what the host offers; more than it has overcommits it, None is what it has. A
     project's files are in `files_root/<organization>/<project>`. As root, project number N runs as user
-    `uid_base` + N. Raises EngineUnavailable, saying what to install or allow, where sandboxes cannot work.
+    `uid_base` + N. With `network_host` an attempt that wants a network gets the host's, the plane's own ports
+    and all that listens on 127.0.0.1 included; else it is refused. Raises EngineUnavailable, saying what to
+    install or allow, where sandboxes cannot work.
     """
 
     name = "sandbox"
@@ -70,7 +72,8 @@ class SandboxEngine:
         cpu_milli: int | None = None,
         memory_bytes: int | None = None,
         files_root: Path | None = None,
-        uid_base: int = UID_BASE,
+        uid_base: int = PROJECT_UID_BASE,
+        network_host: bool = False,
     ) -> None:
         if not ref_is_valid(incarnation):
             raise ValueError(f"the incarnation {incarnation!r} cannot name a control group")
@@ -88,6 +91,7 @@ class SandboxEngine:
         self._cpu_milli = cpu_milli or len(os.sched_getaffinity(0)) * 1_000
         self._memory_bytes = memory_bytes or probe.memory_bytes()
         self._channel = Channel(self._hello, self._run_dir / "forkserver.err")
+        self._network_host = network_host
         self._nudges: Nudges | None = None
         self._swept_at: float | None = None
         self._lock = threading.RLock()
@@ -98,7 +102,7 @@ class SandboxEngine:
         tasks = []
         for spec in specs:
             try:
-                tasks.append(task_make(spec, self._uid_base))
+                tasks.append(task_make(spec, self._uid_base, network_host=self._network_host))
             except StartRefused as error:
                 answers[spec.ref] = error
         if not tasks:

@@ -23,11 +23,16 @@ def project_uid(uid_base: int | None, project_number: int) -> int | None:
     return uid
 
 
-def task_make(spec: AttemptSpec, uid_base: int | None) -> Task:
+def task_make(spec: AttemptSpec, uid_base: int | None, *, network_host: bool) -> Task:
     """The fork-server's form of `spec`. StartRefused, saying what is wrong, if it can never be started."""
     wrong = _wrong(spec)
     if wrong is not None:
         raise StartRefused(f"the attempt {spec.ref!r} cannot be started: {wrong}")
+    if spec.network and not network_host:
+        raise StartRefused(
+            f"the attempt {spec.ref} cannot be started: it wants a network, and this engine has only the "
+            "host's, through which it would reach the plane; run it without, or allow network_host"
+        )
     limits = spec.limits
     return Task(
         ref=spec.ref,
