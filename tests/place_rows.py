@@ -76,6 +76,7 @@ def attempts_add(world: World, tenant: Tenant, host_id: str, *states: str) -> No
                 "id": task_id,
                 "job_id": job_id,
                 "ordinal": ordinal,
+                "organization_id": tenant.id,
                 "pool_id": host.pool_id,
                 "priority": 0,
                 "state": "active",

@@ -1,9 +1,10 @@
 """Jobs: rows, lists, and their moves that no engine is needed for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, func, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select, update
 
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
@@ -106,24 +107,15 @@ def dependencies_unmet(connection: Connection, job_id: str) -> Sequence[str]:
     return connection.execute(statement).scalars().all()
 
 
-def jobs_release(connection: Connection, now_us: int, limit: int) -> int:
-    """Move jobs whose dependencies ended: to `pending`, or to `failed` where one did not succeed."""
-    other = jobs.alias("other")
-    joined = job_dependencies.join(other, other.c.id == job_dependencies.c.depends_on_id)
-    mine = job_dependencies.c.job_id == jobs.c.id
-    failed = exists(
-        select(1)
-        .select_from(joined)
-        .where(mine, job_dependencies.c.condition == "succeeded", other.c.state.in_(("failed", "cancelled")))
-    )
-    unmet = exists(select(1).select_from(joined).where(mine, other.c.state.not_in(_ENDED)))
-    statement = (
-        select(jobs.c.id, failed.label("failed"))
-        .where(in_state(jobs, "waiting"), or_(failed, ~unmet))
-        .order_by(jobs.c.id)
-        .limit(limit)
-    )
-    rows = connection.execute(statement).all()
+def jobs_releasable(connection: Connection, limit: int) -> Sequence[str]:
+    """Jobs that wait for nothing any more, or in vain. Looks at every waiting job: for a reader."""
+    statement = _RELEASE.order_by(jobs.c.id).limit(limit)
+    return [row.id for row in connection.execute(statement)]
+
+
+def jobs_release(connection: Connection, job_ids: Sequence[str], now_us: int) -> int:
+    """Move those of `job_ids` that need not wait: to `pending`, or `failed` where a dependency was not met."""
+    rows = connection.execute(_RELEASE.where(jobs.c.id.in_(job_ids)).with_for_update(of=jobs)).all()
     moves = [
         Move(jobs, row.id, "waiting", "failed", {"ended_us": now_us, "reason": "a dependency failed"})
         if row.failed
@@ -134,75 +126,116 @@ def jobs_release(connection: Connection, now_us: int, limit: int) -> int:
     return len(moves)
 
 
-def jobs_waiting(connection: Connection) -> bool:
-    """Whether any job waits for another."""
-    return connection.execute(select(jobs.c.id).where(in_state(jobs, "waiting")).limit(1)).first() is not None
+def _release_select() -> Select[*tuple[Any, ...]]:
+    other = jobs.alias("other")
+    joined = job_dependencies.join(other, other.c.id == job_dependencies.c.depends_on_id)
+    mine = job_dependencies.c.job_id == jobs.c.id
+    failed = exists(
+        select(1)
+        .select_from(joined)
+        .where(mine, job_dependencies.c.condition == "succeeded", other.c.state.in_(("failed", "cancelled")))
+    )
+    unmet = exists(select(1).select_from(joined).where(mine, other.c.state.not_in(_ENDED)))
+    return select(jobs.c.id, failed.label("failed")).where(in_state(jobs, "waiting"), or_(failed, ~unmet))
+
+
+_RELEASE = _release_select()
+ORGANIZATIONS_MAX = 10_000
+_PENDING = (jobs.c.pool_id == bindparam("in_pool"), in_state(jobs, "pending"))
+_ORGANIZATION_NEXT = select(func.min(jobs.c.organization_id)).where(
+    *_PENDING, jobs.c.organization_id > bindparam("last")
+)
+_PRIORITY_NEXT = (
+    select(jobs.c.priority)
+    .where(*_PENDING, jobs.c.organization_id == bindparam("of_organization"))
+    .order_by(jobs.c.priority.desc())
+    .limit(1)
+)
+_QUEUED_FROM = select(func.count()).where(
+    tasks.c.pool_id == bindparam("in_pool"),
+    tasks.c.organization_id == bindparam("of_organization"),
+    in_state(tasks, "queued"),
+    tasks.c.priority >= bindparam("from_priority"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Whose pending jobs come next in a pool, and how many of their tasks there is room for."""
+
+    pool_id: str
+    organization_id: str
+    priority: int
+    room: int
 
 
 def jobs_expandable(connection: Connection, lookahead: int) -> bool:
     """Whether the turn of any pending job has come."""
-    return any(_turn(connection, pool_id, lookahead)[1] > 0 for pool_id in _pools_open(connection))
+    return any(True for _ in _turns(connection, lookahead))
 
 
 def jobs_expand(connection: Connection, now_us: int, cell: int, lookahead: int, limit: int) -> int:
     """Write the tasks of pending jobs of open pools, in queue order, while few tasks wait there.
 
-    Returns how many jobs moved. A paused pool holds its jobs as they are, however many.
+    Each organization has a `lookahead` of its own, so nobody's waiting tasks keep another's from their
+    turn. Returns how many jobs moved. A paused pool holds its jobs as they are, however many.
     """
-    moved = 0
-    for pool_id in _pools_open(connection):
-        priority, room = _turn(connection, pool_id, lookahead)
-        if room > 0:
-            moved += _pool_expand(connection, pool_id, priority, now_us, cell, room, limit)
-    return moved
+    turns = list(_turns(connection, lookahead))
+    return sum(_turn_take(connection, turn, now_us, cell, limit) for turn in turns)
 
 
-def _pools_open(connection: Connection) -> Sequence[str]:
-    return connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all()
+def _turns(connection: Connection, lookahead: int) -> Iterator[_Turn]:
+    for pool_id in connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all():
+        for organization_id in _organizations_pending(connection, pool_id):
+            turn = _turn(connection, pool_id, organization_id, lookahead)
+            if turn.room > 0:
+                yield turn
 
 
-def _turn(connection: Connection, pool_id: str, lookahead: int) -> tuple[int, int]:
-    """The highest priority among a pool's pending jobs, and for how many of its tasks there is room.
-
-    Waiting tasks of a lower priority take no room: they cannot keep a job from its turn.
-    """
-    priority = connection.execute(
-        select(jobs.c.priority)
-        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"))
-        .order_by(jobs.c.priority.desc())
-        .limit(1)
-    ).scalar()
-    if priority is None:
-        return 0, 0
-    queued = connection.execute(
-        select(func.count()).where(
-            tasks.c.pool_id == pool_id, in_state(tasks, "queued"), tasks.c.priority >= priority
-        )
-    ).scalar_one()
-    return int(priority), lookahead - int(queued)
+def _organizations_pending(connection: Connection, pool_id: str) -> Iterator[str]:
+    """The organizations with pending jobs in a pool, by one seek of the index for each."""
+    last = ""
+    for _ in range(ORGANIZATIONS_MAX):
+        found = connection.execute(_ORGANIZATION_NEXT, {"in_pool": pool_id, "last": last}).scalar()
+        if found is None:
+            return
+        yield found
+        last = found
 
 
-def _pool_expand(
-    connection: Connection, pool_id: str, priority: int, now_us: int, cell: int, room: int, limit: int
-) -> int:
+def _turn(connection: Connection, pool_id: str, organization_id: str, lookahead: int) -> _Turn:
+    """An organization's turn. Waiting tasks of a lower priority take no room from its pending jobs."""
+    whose = {"in_pool": pool_id, "of_organization": organization_id}
+    priority = connection.execute(_PRIORITY_NEXT, whose).scalar_one()
+    queued = connection.execute(_QUEUED_FROM, {**whose, "from_priority": priority}).scalar_one()
+    return _Turn(pool_id, organization_id, int(priority), lookahead - int(queued))
+
+
+def _turn_take(connection: Connection, turn: _Turn, now_us: int, cell: int, limit: int) -> int:
     statement = (
-        select(jobs.c.id, jobs.c.array_size, jobs.c.priority)
-        .where(jobs.c.pool_id == pool_id, in_state(jobs, "pending"), jobs.c.priority == priority)
+        select(jobs.c.id, jobs.c.array_size)
+        .where(
+            jobs.c.pool_id == turn.pool_id,
+            jobs.c.organization_id == turn.organization_id,
+            in_state(jobs, "pending"),
+            jobs.c.priority == turn.priority,
+        )
         .order_by(jobs.c.id)
-        .limit(min(limit, room))
+        .limit(min(limit, turn.room))
     )
     rows: list[dict[str, Any]] = []
     moves: list[Move] = []
     for job in connection.execute(statement).all():
-        if len(rows) >= room:
+        if len(rows) >= turn.room:
             break
         rows += [
             {
                 "id": task_id,
                 "job_id": job.id,
                 "ordinal": ordinal,
-                "pool_id": pool_id,
-                "priority": job.priority,
+                "organization_id": turn.organization_id,
+                "pool_id": turn.pool_id,
+                "priority": turn.priority,
                 "not_before_us": now_us,
             }
             for ordinal, task_id in enumerate(ids_new(IdKind.TASK, job.array_size, cell))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from kumoi.core.placement import DeviceView, HostView, Placed, Plan, Snapshot, TaskView
 from kumoi.model.ids import IdKind
@@ -35,6 +35,8 @@ START_WINDOW_US = 60 * US_PER_S
 """An engine never starts an attempt later than this after its placement."""
 LEASE_US = 60 * US_PER_S
 FOREVER_US = 1 << 62
+WIDE_PER_JOB = 8
+WIDE_PER_ORGANIZATION = 100
 _SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
 _device_requests = msgspec.json.Decoder(tuple[DeviceRequest, ...])
 
@@ -84,6 +86,41 @@ _TASKS = (
 )
 
 
+_GANGS = _TASK_VIEWS.where(
+    in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True))
+).order_by(tasks.c.id)
+
+
+def _tasks_wide() -> Select[*tuple[Any, ...]]:
+    """The first few waiting tasks of every job, and of these the first of every organization."""
+    in_turn = (tasks.c.priority.desc(), tasks.c.id)
+    by_job = func.row_number().over(partition_by=tasks.c.job_id, order_by=tasks.c.id)
+    few = (
+        select(tasks.c.id, tasks.c.organization_id, tasks.c.priority, by_job.label("of_job"))
+        .where(
+            in_state(tasks, "queued"),
+            tasks.c.pool_id.in_(bindparam("pool_ids", expanding=True)),
+            tasks.c.not_before_us <= bindparam("now_us"),
+        )
+        .subquery()
+    )
+    by_organization = func.row_number().over(
+        partition_by=few.c.organization_id, order_by=(few.c.priority.desc(), few.c.id)
+    )
+    fair = (
+        select(few.c.id, by_organization.label("of_organization"))
+        .where(few.c.of_job <= WIDE_PER_JOB)
+        .subquery()
+    )
+    return (
+        _TASK_VIEWS.join(fair, fair.c.id == tasks.c.id)
+        .where(fair.c.of_organization <= WIDE_PER_ORGANIZATION)
+        .order_by(*in_turn)
+        .limit(bindparam("task_limit"))
+    )
+
+
+_TASKS_WIDE = _tasks_wide()
 _WAITING = (
     select(
         tasks.c.id,
@@ -124,16 +161,21 @@ _HOST_ADVANCE = (
 )
 
 
-def snapshot_load(connection: Connection, task_limit: int, now_us: int = FOREVER_US) -> Snapshot:
+def snapshot_load(
+    connection: Connection, task_limit: int, now_us: int = FOREVER_US, *, wide: bool = False
+) -> Snapshot:
     """Hosts of open pools that may take work, and the first `task_limit` tasks that wait there.
 
-    Tasks that may only be placed after `now_us` are left out.
+    Tasks that may only be placed after `now_us` are left out. A `wide` snapshot has a few tasks of every
+    job and organization instead of the first ones: what nobody can take must not hide what somebody can.
     """
     host_views = _hosts_load(connection)
     pool_ids = {host.pool_id for host in host_views}
     if not pool_ids:
         return Snapshot((), ())
-    return Snapshot(tuple(host_views), tuple(_tasks_load(connection, pool_ids, task_limit, now_us)))
+    return Snapshot(
+        tuple(host_views), tuple(_tasks_load(connection, pool_ids, task_limit, now_us, wide=wide))
+    )
 
 
 def _hosts_load(connection: Connection) -> list[HostView]:
@@ -174,14 +216,26 @@ def _devices_load(connection: Connection) -> dict[str, list[DeviceView]]:
     return free
 
 
-def _tasks_load(connection: Connection, pool_ids: set[str], limit: int, now_us: int) -> list[TaskView]:
+def _tasks_load(
+    connection: Connection, pool_ids: set[str], limit: int, now_us: int, *, wide: bool
+) -> list[TaskView]:
     parameters = {"pool_ids": sorted(pool_ids), "task_limit": limit, "now_us": now_us}
-    rows = connection.execute(_TASKS, parameters).all()
-    if rows and len(rows) == limit and rows[-1].gang:
-        gang = in_state(tasks, "queued"), tasks.c.job_id == rows[-1].job_id
-        rest = connection.execute(_TASK_VIEWS.where(*gang).order_by(tasks.c.id)).all()
-        rows = [row for row in rows if row.job_id != rows[-1].job_id] + list(rest)
+    rows = connection.execute(_TASKS_WIDE if wide else _TASKS, parameters).all()
+    gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
+    if gangs:
+        rows = _gangs_complete(connection, rows, list(gangs))
     return [_task_view(row) for row in rows]
+
+
+def _gangs_complete(connection: Connection, rows: Sequence[AnyRow], job_ids: Sequence[str]) -> list[AnyRow]:
+    """Put every waiting member of the gangs where the first of them stands."""
+    members: dict[str, list[AnyRow]] = defaultdict(list)
+    for row in connection.execute(_GANGS, {"ids": list(job_ids)}):
+        members[row.job_id].append(row)
+    complete: list[AnyRow] = []
+    for row in rows:
+        complete += members.pop(row.job_id, []) if row.gang else [row]
+    return complete
 
 
 def task_waiting_first(connection: Connection, job_id: str) -> TaskView | None:

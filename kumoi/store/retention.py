@@ -6,7 +6,7 @@ knows what was ours.
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, exists, insert, literal, select, update
 
 from kumoi.store.events import REFUSED, event_row
 from kumoi.store.schema import (
@@ -15,12 +15,15 @@ from kumoi.store.schema import (
     events,
     idempotency_keys,
     is_false,
+    job_dependencies,
     jobs,
     plans,
     refusals,
     tombstones,
 )
 from kumoi.store.writer import insert_many
+
+TASKS_DROPPED_MAX = 20_000
 
 
 def idempotency_keys_drop(connection: Connection, before_us: int, limit: int) -> int:
@@ -39,9 +42,7 @@ def plans_drop(connection: Connection, before_us: int, limit: int) -> int:
 
 def jobs_drop(connection: Connection, before_us: int, incarnation: str, limit: int) -> int:
     """Drop jobs that ended before `before_us` with their tasks and attempts, each leaving a tombstone."""
-    old = (
-        connection.execute(select(jobs.c.id).where(jobs.c.ended_us < before_us).limit(limit)).scalars().all()
-    )
+    old = _jobs_old(connection, before_us, limit)
     if not old:
         return 0
     buried = select(attempts.c.id, attempts.c.engine, literal(incarnation), attempts.c.ended_us).where(
@@ -49,6 +50,25 @@ def jobs_drop(connection: Connection, before_us: int, incarnation: str, limit: i
     )
     connection.execute(insert(tombstones).from_select(["ref", "engine", "incarnation", "ended_us"], buried))
     return connection.execute(delete(jobs).where(jobs.c.id.in_(old))).rowcount
+
+
+def _jobs_old(connection: Connection, before_us: int, limit: int) -> Sequence[str]:
+    """Jobs that ended before `before_us` and that nobody waits for, few enough to be dropped quickly."""
+    waiting = jobs.alias("waiting")
+    awaited = exists(
+        select(1)
+        .select_from(job_dependencies.join(waiting, waiting.c.id == job_dependencies.c.job_id))
+        .where(job_dependencies.c.depends_on_id == jobs.c.id, waiting.c.state == "waiting")
+    )
+    statement = select(jobs.c.id, jobs.c.array_size).where(jobs.c.ended_us < before_us, ~awaited).limit(limit)
+    tasks_seen = 0
+    old: list[str] = []
+    for row in connection.execute(statement):
+        tasks_seen += row.array_size
+        if old and tasks_seen > TASKS_DROPPED_MAX:
+            break
+        old.append(row.id)
+    return old
 
 
 def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: int) -> Sequence[str]:

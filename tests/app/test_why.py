@@ -39,6 +39,7 @@ def why(world: World, tenant: Tenant, spec: JobSpec) -> JobWhy:
                 "id": task_id,
                 "job_id": job,
                 "ordinal": n,
+                "organization_id": tenant.id,
                 "pool_id": pool_id,
                 "priority": 0,
                 "not_before_us": 0,

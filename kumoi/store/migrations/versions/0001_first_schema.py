@@ -307,7 +307,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_pending",
         "jobs",
-        ["pool_id", sa.literal_column("priority DESC"), "id"],
+        ["pool_id", "organization_id", sa.literal_column("priority DESC"), "id"],
         unique=False,
         sqlite_where=sa.text("state = 'pending'"),
         postgresql_where=sa.text("state = 'pending'"),
@@ -469,6 +469,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("job_id", sa.String(length=40), nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("pool_id", sa.String(length=40), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("state", sa.String(length=16), server_default="queued", nullable=False),
@@ -488,6 +489,14 @@ def upgrade() -> None:
         "ix_tasks_queue",
         "tasks",
         ["pool_id", sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'queued'"),
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_index(
+        "ix_tasks_turn",
+        "tasks",
+        ["pool_id", "organization_id", "priority"],
         unique=False,
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
