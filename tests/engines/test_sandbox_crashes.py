@@ -531,6 +531,9 @@ def test_an_ordinary_user_has_sandboxes_too(sandbox: Sandbox) -> None:
             assert plane.stdout is not None
             assert plane.stdout.readline() == "{'att_a': None, 'att_b': None}\n"
             assert "no writable cgroups" in plane.stdout.readline()
+            (forkserver,) = Path(f"/proc/{plane.pid}/task/{plane.pid}/children").read_text().split()
+            hidden = Path(f"/proc/{forkserver}/environ").stat()
+            assert hidden.st_uid == 0, "its user may look into the memory through which secrets pass"
             for ref, code in (("att_a", 3), ("att_b", 0)):
                 sandbox.wait(lambda ref=ref: (place / "tasks/.ended" / ref).exists(), ref)
                 (place / "files/org_one/prj_one/go").touch()

@@ -1,6 +1,7 @@
 """What a task in the sandbox can see, reach and use up."""
 
 import os
+import resource
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,17 @@ def test_secrets_are_files_in_memory_and_nowhere_else(sandbox: Sandbox) -> None:
     for path in sandbox.data_dir.rglob("*"):
         assert not path.is_file() or SECRET not in path.read_bytes(), path
     assert run(sandbox, "ls /run/secrets 2>/dev/null; :") == ""
+
+
+def test_no_core_holds_a_secret(sandbox: Sandbox) -> None:
+    spec = sandbox.spec("echo ready; sleep 300", secrets={"DB": SECRET})
+    sandbox.engine.ensure([spec])
+    sandbox.await_output(spec.ref)
+    forkserver = sandbox.engine._channel.pid
+    children = Path(f"/proc/{forkserver}/task/{forkserver}/children").read_text().split()
+    assert children
+    for pid in (forkserver, *children):
+        assert resource.prlimit(int(pid), resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_environment_and_command_are_not_in_an_argument_list(sandbox: Sandbox) -> None:

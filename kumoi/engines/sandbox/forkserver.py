@@ -150,6 +150,7 @@ def _read_exactly(fd: int, size: int) -> bytes | None:
 
 def main() -> None:
     """Serve requests until the engine closes its end."""
+    wrapper.secrecy_begin()
     hello = frame_read(_CONTROL_FD)
     if hello is None:
         return

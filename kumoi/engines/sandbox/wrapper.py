@@ -21,7 +21,7 @@ from kumoi.engines.sandbox.launch import LIBC, launch
 from kumoi.engines.sandbox.task import Setting, Task
 from kumoi.engines.sandbox.watch import US_PER_S, Watch, process_children
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 OOM_SCORE = b"500"
 """When the whole machine is out of memory the tasks, who inherit it, go before everything else."""
 
@@ -34,16 +34,23 @@ _END_TRIES = 8_640
 _END_RETRY_S = 10.0
 
 
+def secrecy_begin() -> None:
+    """Secrets pass through this process and its children: no core of it, and no look into its memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def prepare(setting: Setting, file_bytes: int) -> int:
     """Make the calling process fit to supervise; a descriptor that is readable when a signal came."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if setting.hierarchy is not None:
         group_enter(setting.hierarchy.supervisors())
+    LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else the file belongs to root
     records.file_create("/proc/self/oom_score_adj", OOM_SCORE, 0, durable=False)
+    secrecy_begin()
     largest = max(file_bytes, FILE_BYTES_MIN)
     for which, soft, hard in (
-        (resource.RLIMIT_CORE, 0, 0),
         (resource.RLIMIT_NOFILE, *OPEN_FILES),
         (resource.RLIMIT_FSIZE, largest, largest),
     ):
