@@ -29,4 +29,5 @@ class LoopContext:
     incarnation: str
     platform_organization_id: str
     cell: int = 0
+    host_pool: str = ""
     retention: Retention = Retention()

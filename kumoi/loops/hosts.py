@@ -24,6 +24,7 @@ def hosts_activate(context: LoopContext, fence: Fence) -> bool:
             hosts_see,
             engine.name,
             seen,
+            pool=context.host_pool,
             platform_id=platform_id,
             now_us=now_us,
             lost_after_us=LOST_AFTER_US,

@@ -40,6 +40,7 @@ CLIENT_VARIABLES = frozenset(
 @click.option(
     "--host-cpu-milli", type=int, help="CPU that this machine offers; more than it has overcommits."
 )
+@click.option("--host-pool", help="The pool that this machine joins when it is first seen.")
 @click.option("--host-memory-bytes", type=int, help="Memory that this machine offers.")
 def up(data_dir: Path | None, **flags: object) -> None:
     """Start a region on this machine and run until stopped."""

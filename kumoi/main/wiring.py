@@ -35,7 +35,7 @@ from kumoi.store.database import Store
 from kumoi.store.files import FileStore
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
-from kumoi.store.vault import Vault, key_file_ensure
+from kumoi.store.vault import Vault, key_file_ensure, key_file_read
 
 _log = logging.getLogger("kumoi")
 
@@ -45,10 +45,8 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     keys = _directories_ensure(settings.data_dir)
     store = Store(settings.database_url)
     with _first_start(settings.data_dir):
+        log_key, secrets_key, cursors_key = _keys_open(keys, founded=store.read_wait(region_get) is not None)
         founded = _region_ensure(store, settings)
-        log_key, secrets_key, cursors_key = (
-            key_file_ensure(keys / f"{name}.key") for name in ("log", "secrets", "cursors")
-        )
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
     region = Region(
@@ -84,6 +82,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         incarnation=founded.incarnation,
         platform_organization_id=founded.platform_organization_id,
         cell=founded.cell,
+        host_pool=settings.host_pool,
         retention=Retention(
             settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
         ),
@@ -101,6 +100,19 @@ def _directories_ensure(data_dir: Path) -> Path:
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.chmod(0o700)
     return data_dir / "keys"
+
+
+def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, bytes, bytes]:
+    """The keys of the log, of secrets and of cursors, made before the region is founded and never again.
+
+    Raises ValueError where one of a founded region is lost: another one in its place would begin a second
+    log, or leave every secret unreadable. What cursors are authenticated with may be made anew.
+    """
+    log, secrets, cursors = (keys / f"{name}.key" for name in ("log", "secrets", "cursors"))
+    if founded and not cursors.exists():
+        _log.warning("%s is lost and made anew: lists that are being read start again", cursors)
+    open_key = key_file_read if founded else key_file_ensure
+    return open_key(log), open_key(secrets), key_file_ensure(cursors)
 
 
 @contextlib.contextmanager

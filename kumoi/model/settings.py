@@ -18,6 +18,7 @@ class Settings:
     log_origin: str = ""
     log_interval_s: float = 5.0
     host_name: str = ""
+    host_pool: str = ""
     host_cpu_milli: int = 0
     host_memory_bytes: int = 0
     task_log_retention_s: int = 30 * 86_400

@@ -35,17 +35,21 @@ def hosts_see(
     engine: str,
     seen: Sequence[HostSeen],
     *,
+    pool: str = "",
     platform_id: str,
     now_us: int,
     lost_after_us: int,
     cell: int,
 ) -> None:
-    """Write what was seen: new hosts join the engine's first pool, silent ones are lost."""
+    """Write what was seen: new hosts join `pool` (the engine's first one if it is empty).
+
+    Silent hosts are lost. A host waits outside until its pool is there.
+    """
     known = {row.name: row for row in hosts_of_engine(connection, engine)}
     for report in seen:
         row = known.pop(report.name, None)
         if row is None:
-            _host_register(connection, engine, report, platform_id, now_us, cell)
+            _host_register(connection, engine, report, pool, platform_id, now_us, cell)
         else:
             _host_update(connection, row, report, platform_id, now_us)
     for row in known.values():
@@ -71,11 +75,18 @@ def hosts_settle(connection: Connection, engine: str, platform_id: str, now_us: 
 
 
 def _host_register(
-    connection: Connection, engine: str, report: HostSeen, platform_id: str, now_us: int, cell: int
+    connection: Connection,
+    engine: str,
+    report: HostSeen,
+    pool: str,
+    platform_id: str,
+    now_us: int,
+    cell: int,
 ) -> None:
-    pool_id = connection.execute(
-        select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
-    ).scalar()
+    joined = select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
+    if pool:
+        joined = joined.where(pools.c.name == pool)
+    pool_id = connection.execute(joined).scalar()
     if pool_id is None:
         return
     host_id = id_new(IdKind.HOST, cell)

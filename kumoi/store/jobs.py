@@ -114,7 +114,7 @@ def jobs_releasable(connection: Connection, limit: int) -> Sequence[str]:
 
 
 def jobs_release(connection: Connection, job_ids: Sequence[str], now_us: int) -> int:
-    """Move those of `job_ids` that need not wait: to `pending`, or `failed` where a dependency was not met."""
+    """Move those of `job_ids` that need not wait: to `pending`, or `failed` if a dependency was not met."""
     rows = connection.execute(_RELEASE.where(jobs.c.id.in_(job_ids)).with_for_update(of=jobs)).all()
     moves = [
         Move(jobs, row.id, "waiting", "failed", {"ended_us": now_us, "reason": "a dependency failed"})

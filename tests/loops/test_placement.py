@@ -164,3 +164,23 @@ def test_a_job_of_many_tasks_runs_through(world: World) -> None:
     assert world.state(job) == "succeeded"
     assert world.clock.now_us < T0_US + HOUR_US
     check_ended(world)
+
+
+def test_work_that_no_host_can_take_keeps_nobody_from_their_turn(world: World) -> None:
+    """Another organization's impossible tasks, however many and however urgent, are in nobody's way."""
+    impossible = spec(array_size=2_000, priority=1_000, resources=Resources(cpu_milli=1_000_000))
+    large = world.region.job_add(impossible, organization="two")
+    small = submit(world)
+    world.rounds(3)
+    assert world.state(small) == "running"
+    assert world.state(large) == "queued"
+
+
+def test_an_organization_waits_behind_its_own_work_only(world: World) -> None:
+    mine = [submit(world, resources=Resources(cpu_milli=1_000_000)) for _ in range(1_200)]
+    other = world.region.job_add(spec(), organization="two")
+    world.rounds(3)
+    assert world.state(other) == "running"
+    states = [world.state(job) for job in mine]
+    assert states.count("queued") == 1_000
+    assert states.count("pending") == 200
