@@ -35,11 +35,12 @@ check: setup ## Lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=bench $(BIN)/mypy --strict bench/*.py
 	$(BIN)/lint-imports
 
 bench: setup ## Run every benchmark beside its peers (takes long)
 	bench/install_peers.sh
-	$(BIN)/python -m bench.run_all build/bench
+	$(BIN)/python bench/run_all.py build/bench
 
 lock: ## Resolve the dependencies again
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
