@@ -83,7 +83,17 @@ def key_file_ensure(path: Path) -> bytes:
     """
     if not path.exists():
         _key_file_make(path)
-    key = path.read_bytes()
+    return key_file_read(path)
+
+
+def key_file_read(path: Path) -> bytes:
+    """The 32-byte key in `path`. Raises ValueError where it is lost or of another size."""
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} is lost, and no other key will do; restore it from the backup of this region"
+        ) from None
     if len(key) != KEY_BYTES:
         raise ValueError(f"{path} holds {len(key)} bytes, a key has {KEY_BYTES}; restore it")
     return key

@@ -1,0 +1,80 @@
+"""The keys of a region: made before it is founded, and never again."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kumoi.main import wiring
+from kumoi.model.settings import Settings
+from kumoi.store.database import Store
+
+NAMES = ("log", "secrets", "cursors")
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, bytes]]:
+    """Start a plane without engines and stop it, as the end of a process does; returns its keys."""
+    stores: list[Store] = []
+
+    def store_open(url: str) -> Store:
+        stores.append(Store(url))
+        return stores[-1]
+
+    monkeypatch.setattr(wiring, "_engines_build", lambda *_: {})
+    monkeypatch.setattr(wiring, "Store", store_open)
+
+    def start() -> dict[str, bytes]:
+        try:
+            plane, _ = wiring.plane_build(Settings(tmp_path))
+            plane.files.close()
+        finally:
+            stores.pop().close()
+        return {name: (tmp_path / "keys" / f"{name}.key").read_bytes() for name in NAMES}
+
+    return start
+
+
+@pytest.mark.parametrize("name", ["log", "secrets"])
+def test_a_lost_key_is_asked_for_and_not_replaced(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path, name: str
+) -> None:
+    keys = start()
+    lost = tmp_path / "keys" / f"{name}.key"
+    lost.unlink()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"keys/{name}.key is lost.*restore it"):
+            start()
+        assert not lost.exists()
+    lost.write_bytes(keys[name])
+    assert start() == keys
+
+
+def test_a_lost_key_of_cursors_is_made_anew_and_said(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = start()
+    (tmp_path / "keys" / "cursors.key").unlink()
+    with caplog.at_level(logging.WARNING):
+        again = start()
+    assert again["cursors"] != keys["cursors"]
+    assert "cursors.key is lost" in caplog.text
+
+
+def test_a_founding_that_was_cut_short_goes_on_with_its_keys(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(*_: Any, **__: Any) -> None:
+        raise OSError("the power went")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "region_found", cut_short)
+        with pytest.raises(OSError, match="the power went"):
+            start()
+    made = {name: (tmp_path / "keys" / f"{name}.key").read_bytes() for name in NAMES}
+    (tmp_path / "keys" / "secrets.key").unlink()
+    keys = start()
+    assert keys["log"] == made["log"]
+    assert start() == keys
