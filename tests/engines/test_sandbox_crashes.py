@@ -1,14 +1,17 @@
 """Whatever is killed, whenever: an attempt starts at most once, ends exactly once, and leaves nothing."""
 
+import errno
 import fcntl
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,7 +19,7 @@ import pytest
 
 import kumoi
 from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
-from kumoi.engines.sandbox import channel, records, recovery
+from kumoi.engines.sandbox import channel, records, recovery, wrapper
 from kumoi.engines.sandbox import engine as engine_module
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.engine import SandboxEngine
@@ -353,6 +356,35 @@ def test_an_attempt_that_had_begun_before_a_boot_is_lost(sandbox: Sandbox) -> No
     assert (item.exit.outcome, item.exit.detail) == (AttemptOutcome.HOST_LOST, "the host was restarted")
     assert item.started_us == 1_000
     assert item.exit.ended_us <= sandbox.now_us()
+
+
+def test_the_first_line_and_its_name_are_durable_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = records.Layout(str(tmp_path))
+    layout.make()
+    Path(layout.attempt("att_one")).mkdir()
+    Path(layout.attempt("att_one"), "stop").touch()
+    lock = records.lock_take(layout, "att_one", create=True)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
+    setting: Any = SimpleNamespace(layout=layout, boot_id="this", nudge=str(tmp_path / "nudge"))
+    task: Any = {"ref": "att_one", "start_before_us": 1}
+    wrapper.run(setting, task, lock, 0)
+    os.close(lock)
+    record = f"{layout.live}/att_one"
+    assert synced == [record, layout.live, record]
+
+
+def test_a_line_of_which_only_a_part_could_be_written_is_an_error(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(OSError, match="only a part") as caught:
+            records.file_create(str(tmp_path / "line"), b"x" * 20, os.O_APPEND, durable=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize("cut", ['\n{"version": 1, "outcome": "exi', "\n{}\n", "\n\0\0\0\0"])

@@ -13,6 +13,7 @@ that is asked for after it was forgotten goes back to `.ended`, since whoever as
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -59,7 +60,8 @@ def file_create(path: str, content: bytes, flags: int, *, durable: bool) -> None
     """Write a file in one go, mode 600, and to the disk if `durable`."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
-        os.write(fd, content)
+        if os.write(fd, content) != len(content):
+            raise OSError(errno.ENOSPC, f"only a part of {path} could be written")
         if durable:
             os.fsync(fd)
     finally:
@@ -104,6 +106,15 @@ def record_read(path: str) -> Record | None:
 def record_append(layout: Layout, ref: str, line: dict[str, object]) -> None:
     """Add a line to the record of a live attempt, durably. Under its lock."""
     file_create(f"{layout.live}/{ref}", b"\n%b\n" % json.dumps(line).encode(), os.O_APPEND, durable=True)
+
+
+def directory_sync(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def lock_take(layout: Layout, ref: str, *, create: bool) -> int:

@@ -90,6 +90,7 @@ def run(setting: Setting, task: Task, lock: int, wake: int) -> None:
     }
     try:
         records.record_append(layout, ref, start)
+        records.directory_sync(layout.live)
     except OSError:
         os.truncate(f"{layout.live}/{ref}", 0)
         raise
