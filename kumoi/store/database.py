@@ -127,9 +127,11 @@ def _driver_url(url: str) -> URL:
 
 
 def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engine:
+    """An engine whose errors show no parameters: hashes of tokens and tasks' environments are among them."""
     if url.get_backend_name() == "sqlite":
         engine = create_engine(
             url,
+            hide_parameters=True,
             pool_size=pool_size,
             max_overflow=0,
             paramstyle="named",
@@ -141,6 +143,7 @@ def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engi
     isolation = "REPEATABLE READ" if read_only else "READ COMMITTED"
     return create_engine(
         url,
+        hide_parameters=True,
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
