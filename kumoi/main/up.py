@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from kumoi.engines.sandbox.wrapper import secrecy_begin
 from kumoi.main.wiring import plane_build
 from kumoi.model.errors import KumoiError
 from kumoi.model.settings import Settings, address_split, settings_build
@@ -50,6 +51,7 @@ def up(data_dir: Path | None, **flags: object) -> None:
         )
     except (ValueError, OSError) as error:
         raise click.UsageError(str(error)) from error
+    secrecy_begin()
     _logging_start()
     access_log_configure()
     try:
