@@ -12,5 +12,6 @@ class WebSettings:
     chunk_timeout_s: float = 30.0
     heartbeat_s: float = 15.0
     watchers_max: int = 100
+    organization_watchers_max: int = 20
     header_bytes_max: int = 64 << 10
     access_log_flush_s: float = 0.5

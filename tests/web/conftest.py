@@ -180,7 +180,9 @@ def region_open(place: Path) -> Iterator[World]:
         plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1))
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:
-        application = application_create(plane, WebSettings(heartbeat_s=0.05, watchers_max=2))
+        application = application_create(
+            plane, WebSettings(heartbeat_s=0.05, watchers_max=3, organization_watchers_max=2)
+        )
         api = Api(runner, application)
         acme, rival = (tenant_create(api, operator, name) for name in ("acme", "rival"))
         world = World(api, plane, loops, engine, operator, acme, rival)

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -134,23 +134,39 @@ def test_a_bad_place_to_resume_is_refused(world: Any, given: str) -> None:
     assert answer.json()["at"] == "Last-Event-ID"
 
 
-def test_watches_are_bounded_and_a_freed_place_is_free(world: Any) -> None:
-    path = f"{events_path(world)}/watch"
+def test_watches_are_bounded_for_each_organization_and_for_all(world: Any) -> None:
+    path, rivals = (f"/v1/organizations/{tenant.id}/events/watch" for tenant in (world.acme, world.rival))
 
-    async def crowd() -> tuple[list[int], int]:
+    async def crowd() -> list[int]:
         enough = asyncio.Event()
-        ask = {"authorization": f"Bearer {world.acme.admin}"}
-        first = [
-            asyncio.create_task(world.api.stream_read(path, ask, lambda _: enough.is_set())) for _ in range(2)
-        ]
-        await asyncio.sleep(0.2)
-        refused, _, body = await world.api.stream_read(path, ask, lambda _: True)
-        assert b"watchers_full" in body
-        enough.set()
-        return [status for status, _, _ in await asyncio.gather(*first)], refused
+        begun = []
 
-    statuses, refused = world.api.runner.run(crowd())
-    assert statuses == [200, 200]
-    assert refused == 503
+        async def watch(path: str, token: str, until: Any) -> tuple[int, dict[str, str], bytes]:
+            answer = await world.api.stream_read(path, {"authorization": f"Bearer {token}"}, until)
+            return cast(tuple[int, dict[str, str], bytes], answer)
+
+        def hold(path: str, token: str) -> asyncio.Task[tuple[int, dict[str, str], bytes]]:
+            seen = asyncio.Event()
+            begun.append(seen.wait())
+
+            def until(_: bytes) -> bool:
+                seen.set()
+                return enough.is_set()
+
+            return asyncio.create_task(watch(path, token, until))
+
+        held = [hold(path, world.acme.admin) for _ in range(2)]
+        await asyncio.gather(*begun)
+        status, _, body = await watch(path, world.acme.admin, lambda _: True)
+        assert (status, b"error:organization_watchers_full" in body) == (503, True)
+        held.append(hold(rivals, world.rival.admin))
+        await begun[-1]
+        status, _, body = await watch(rivals, world.rival.admin, lambda _: True)
+        assert (status, b"error:watchers_full" in body) == (503, True)
+        enough.set()
+        return [status for status, _, _ in await asyncio.gather(*held)]
+
+    assert world.api.runner.run(crowd()) == [200, 200, 200]
+    assert not world.api.application._watchers_of
     status, _, _ = world.api.watch(world.acme.admin, path, lambda body: len(body) > 0)
     assert status == 200

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from itertools import count
 from time import perf_counter
@@ -67,6 +68,7 @@ class Application:
         self._access_log = AccessLog(settings.access_log_flush_s)
         self._stopping = asyncio.Event()
         self._watchers = 0
+        self._watchers_of: Counter[str] = Counter()
         self._id_prefix = secrets.token_hex(4)
         self._id_numbers = count(1)
 
@@ -113,7 +115,7 @@ class Application:
             logger.exception("the answer to request %s (%s) was cut short", request_id, log.route)
             raise
         finally:
-            self._watchers -= log.watching
+            self._watch_end(log)
             seconds = perf_counter() - started
             self._access_log.add(log.method, log.route, answer.status, seconds, request_id, log.actor)
 
@@ -129,7 +131,7 @@ class Application:
                     log.actor = actor.id
                 request = await self._request(route, path, scope, headers, receive, actor)
                 if route.watch:
-                    self._watch_begin(log)
+                    self._watch_begin(log, actor.organization_id)
                 return await route.handler(self._plane, request)
         except TimeoutError:
             if not timeout.expired():
@@ -188,15 +190,28 @@ class Application:
                 heartbeat_s=self._settings.heartbeat_s,
             )
 
-    def _watch_begin(self, log: "_Seen") -> None:
+    def _watch_begin(self, log: "_Seen", organization_id: str) -> None:
         if self._stopping.is_set() or self._watchers >= self._settings.watchers_max:
             raise Unavailable(
                 "watchers_full",
                 "the plane serves {limit} watches already, or stops; read the list instead, or try later",
                 limit=self._settings.watchers_max,
             )
+        if self._watchers_of[organization_id] >= self._settings.organization_watchers_max:
+            raise Unavailable(
+                "organization_watchers_full",
+                "your organization has {limit} watches already; end one, or read the list instead",
+                limit=self._settings.organization_watchers_max,
+            )
         self._watchers += 1
-        log.watching = 1
+        self._watchers_of[organization_id] += 1
+        log.watching = organization_id
+
+    def _watch_end(self, log: "_Seen") -> None:
+        if log.watching is not None:
+            self._watchers -= 1
+            self._watchers_of[log.watching] -= 1
+            self._watchers_of += Counter()
 
     def _request_id(self, headers: RequestHeaders) -> str:
         given = headers.get(b"kumoi-request-id")
@@ -219,7 +234,7 @@ class _Seen:
         self.method = method
         self.route = UNKNOWN_ROUTE
         self.actor: str | None = None
-        self.watching = 0
+        self.watching: str | None = None
 
 
 def application_create(
