@@ -159,7 +159,7 @@ class Hierarchy:
         """The references of every attempt that has a group here."""
         found: set[str] = set()
         for base in self.bases.values():
-            with os.scandir(base) as entries:
+            with contextlib.suppress(FileNotFoundError), os.scandir(base) as entries:
                 found.update(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
         return sorted(found - {_SUPERVISORS})
 

@@ -316,22 +316,20 @@ class SandboxEngine:
                 os.close(process)
 
     def _sweep(self) -> None:
-        """Now and then: drop tombstones that are over, and try again to remove groups of attempts that ended.
-
-        Groups are listed before it is asked whether an attempt lives, since it lives before it has any.
-        """
+        """Now and then: try again to remove groups of attempts that ended, and drop tombstones that are over.
+        Groups of which nothing is known here are somebody else's."""
         with self._lock:
             if self._swept_at is not None and time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S:
                 return
             self._swept_at = time.monotonic()
-            for ref in _names(self._layout.purged):
-                until = records.file_read(f"{self._layout.purged}/{ref}")
-                if until is not None and until.isdigit() and int(until) < _now_us():
-                    Path(self._layout.purged, ref).unlink(missing_ok=True)
-        groups = self._hierarchy
-        for ref in groups.attempts() if groups is not None else ():
-            if groups is not None and not Path(self._layout.live, ref).exists():
-                groups.remove(ref, rounds=RETRY_ROUNDS)
+        if self._hierarchy is not None:
+            for ref in self._hierarchy.attempts():
+                if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
+                    self._hierarchy.remove(ref, rounds=RETRY_ROUNDS)
+        for ref in _names(self._layout.purged):
+            until = records.file_read(f"{self._layout.purged}/{ref}")
+            if until is not None and until.isdigit() and int(until) < _now_us():
+                Path(self._layout.purged, ref).unlink(missing_ok=True)
 
 
 def _aged(directory: str) -> Iterator[tuple[int, str]]:
