@@ -414,14 +414,20 @@ def _translate(error: Exception) -> Exception:
     if isinstance(error, OperationalError) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     ):
-        return StoreBusy(f"the database did not take the write: {error.orig}")
+        return StoreBusy(f"the database did not take the write: {_said(error)}")
     if isinstance(error, DBAPIError):
-        return ImpossibleState(f"the database refused the write: {error.orig}")
+        return ImpossibleState(f"the database refused the write: {_said(error)}")
     return error
 
 
+def _said(error: DBAPIError) -> str:
+    """What the driver said, without PostgreSQL's DETAIL: that quotes the row, and so what tenants wrote."""
+    diagnostic = getattr(error.orig, "diag", None)
+    return getattr(diagnostic, "message_primary", None) or str(error.orig)
+
+
 def _translate_integrity(error: IntegrityError) -> Exception:
-    message = str(error.orig)
+    message = _said(error)
     diagnostic = getattr(error.orig, "diag", None)
     state = getattr(diagnostic, "sqlstate", "")
     if state == "23505" or message.startswith("UNIQUE constraint failed"):
