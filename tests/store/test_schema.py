@@ -48,6 +48,7 @@ class Rows(RegionRows):
 
     def task(self, job: str, ordinal: int, **more: Any) -> str:
         row = {"id": id_new(IdKind.TASK), "job_id": job, "ordinal": ordinal, "pool_id": self.pool}
+        row["organization_id"] = self.organizations["one"]
         self.write(schema.tasks, row | {"priority": 0, "not_before_us": T0_US} | more)
         return str(row["id"])
 
