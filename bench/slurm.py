@@ -60,16 +60,21 @@ class Slurm:
         """The processes of this Slurm."""
         return [process.pid for process in self._processes]
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, timeout_s: float = 60.0) -> str:
         """The output of one of Slurm's commands."""
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout_s
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()}")
         return done.stdout
 
     def jobs_forget(self) -> None:
-        """Cancel everything, so that the next measurement starts with an empty queue."""
-        self.run("scancel", "--user", USER)
+        """Cancel everything, so that the next measurement starts with an empty queue.
+
+        Tens of thousands of held jobs keep Slurm busy for minutes.
+        """
+        self.run("scancel", "--user", USER, timeout_s=300.0)
 
     def stop(self) -> None:
         """Stop every process and remove every file."""
