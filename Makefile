@@ -45,7 +45,7 @@ bench: setup ## Run every benchmark beside its peers (takes long)
 lock: ## Resolve the dependencies again
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	for name in requirements requirements-dev; do \
-	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	  $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header \
 	    --python-version 3.11 --python-platform linux $$name.in --output-file $$name.txt; done
 
 clean: ## Remove what was made here
