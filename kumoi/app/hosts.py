@@ -86,7 +86,7 @@ async def _host_move(
         move = Move(schema.hosts, host_id, host.state, target, {"generation": generation + 1})
         return Change([(schema.events, [event])], [move], key, answer(200, moved, moved.version))
 
-    return await plane.commit_built(build, key, wake=("placement",))
+    return await plane.commit_built(build, key, wake=("hosts", "placement"))
 
 
 async def _host_id_find(plane: Plane, name_or_id: str) -> str:

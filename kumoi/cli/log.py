@@ -7,8 +7,11 @@ import click
 import msgspec
 
 from kumoi.cli.command import Group, option
+from kumoi.cli.exits import Exit
+from kumoi.cli.failures import fail
 from kumoi.cli.language import _
 from kumoi.cli.log_files import (
+    HeldReceipt,
     directory_fetch,
     mirror_paths,
     receipt_entry,
@@ -27,6 +30,20 @@ _vkey_help = "The log's verifier key, or @FILE. Get it from somebody you trust, 
 @click.group("log", cls=Group)
 def log() -> None:
     """The operations log: receipts, mirrors, offline verification."""
+
+
+def _mirror_covers_check(fetch: Fetch, read: list[HeldReceipt]) -> None:
+    """A mirror made before a receipt says nothing about it; that is no sign of a shortened log."""
+    size = checkpoint_peek(fetch(CHECKPOINT_PATH)).size
+    newest = max((checkpoint_peek(held.receipt.checkpoint).size for held in read), default=0)
+    if newest > size:
+        raise fail(
+            Exit.USAGE,
+            _(
+                "the mirror is older than the receipt: it has {size} entries, the receipt is of {newest}"
+            ).format(size=size, newest=newest),
+            _("mirror the log again, then verify"),
+        )
 
 
 @log.command("checkpoint")
@@ -151,6 +168,8 @@ def log_verify_command(
     key = vkey_read(vkey)
     fetch: Fetch = session.public.log.read if directory is None else directory_fetch(directory)
     read = [receipt_entry(path) for path in receipts]
+    if directory is not None:
+        _mirror_covers_check(fetch, read)
     report = log_verify(
         fetch,
         key,

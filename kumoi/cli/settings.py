@@ -43,12 +43,15 @@ def config_path() -> Path:
 def settings_load(given: Globals) -> ClientSettings:
     """The settings in effect. A flag or variable that is empty counts as absent."""
     stored = config_read()
+    url = given.url or os.environ.get("KUMOI_URL") or stored.get("url") or URL_DEFAULT
+    if url.rstrip("/") != stored.get("url", URL_DEFAULT).rstrip("/"):
+        # What was remembered is of another plane, which alone may see its token.
+        stored = {}
     token = token_read(given.token_file) if given.token_file else None
 
     def chosen(name: str, flag: str | None = None) -> str | None:
         return flag or os.environ.get(f"KUMOI_{name.upper()}") or stored.get(name) or None
 
-    url = chosen("url", given.url) or URL_DEFAULT
     return ClientSettings(url, chosen("token", token), chosen("project"), chosen("organization"))
 
 

@@ -168,5 +168,5 @@ async def _reachable(host: str, port: int, serving: asyncio.Task[None]) -> None:
 def _ready_say(settings: Settings, took_s: float) -> None:
     """Tell people on standard output where the region is, once it is."""
     click.echo(f"region {settings.region} is ready at http://{settings.listen} after {took_s:.2f} s")
-    click.echo(f"operator token: {settings.data_dir / 'admin.token'}")
+    click.echo(f"operator token is in {settings.data_dir / 'admin.token'}")
     sys.stdout.flush()

@@ -43,7 +43,8 @@ _log = logging.getLogger("kumoi")
 def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     """Wire store, guard, engines, loops and app into a plane. Nothing runs yet."""
     keys = _directories_ensure(settings.data_dir)
-    store = Store(settings.database_url)
+    with _private_files():
+        store = Store(settings.database_url)
     with _first_start(settings.data_dir):
         log_key, secrets_key, cursors_key = _keys_open(keys, founded=store.read_wait(region_get) is not None)
         founded = _region_ensure(store, settings)
@@ -113,6 +114,16 @@ def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, bytes, bytes]:
         _log.warning("%s is lost and made anew: lists that are being read start again", cursors)
     open_key = key_file_read if founded else key_file_ensure
     return open_key(log), open_key(secrets), key_file_ensure(cursors)
+
+
+@contextlib.contextmanager
+def _private_files() -> Iterator[None]:
+    """What is made inside is closed to everybody else, also where DATA is copied to."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextlib.contextmanager

@@ -170,3 +170,16 @@ def test_the_public_log_needs_no_token(kumoi, plane, vkey, monkeypatch):
 
 def test_a_quorum_of_witnesses_is_asked_for(kumoi, vkey, mirror):
     assert kumoi("log", "verify", "--dir", mirror, "--vkey", vkey, "--quorum", "1").code == 8
+
+
+def test_a_mirror_that_is_older_than_a_receipt_accuses_nobody(kumoi, plane, vkey, mirror, tmp_path):
+    """The receipt is of a later state of the log than the copy on disk: the copy has to be made again."""
+    plane.log.grow([sha256(b"new").digest()])
+    receipt = tmp_path / "receipt.json"
+    assert kumoi("log", "receipt", EVENT, "-o", receipt).code == 0
+    check = ("log", "verify", "--dir", mirror, "--vkey", vkey, "--receipt", receipt)
+    ran = kumoi(*check)
+    assert ran.code == 2
+    assert "mirror the log again" in ran.err
+    assert kumoi("log", "mirror", mirror, "--vkey", vkey).code == 0
+    assert kumoi(*check).code == 0

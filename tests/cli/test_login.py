@@ -81,7 +81,10 @@ def test_flags_go_over_variables_over_the_file(kumoi, running, environment, monk
     assert kumoi("job", "list").code == 0
     assert kumoi("job", "list", "-p", "nowhere").code == 5
     monkeypatch.setenv("KUMOI_URL", "http://127.0.0.1:1")
+    assert kumoi("whoami").code == 4, "the token is of another plane, and only that one may see it"
+    monkeypatch.setenv("KUMOI_TOKEN", rows.TOKEN)
     assert kumoi("whoami").code == 3
+    monkeypatch.delenv("KUMOI_TOKEN")
     assert kumoi("whoami", "--url", running.url).code == 0
     assert kumoi("--url", running.url, "whoami").code == 0
 
