@@ -49,7 +49,7 @@ class Settings:
 def address_split(listen: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT` (`[::1]:8080` for IPv6). ValueError where it is none."""
     host, separator, port = listen.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
+    if not separator or not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
         raise ValueError(f"listen must be HOST:PORT such as {LISTEN_DEFAULT}, not {listen!r}")
     return host.strip("[]"), int(port)
 
