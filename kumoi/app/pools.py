@@ -49,6 +49,13 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
             at="/site",
             site=body.site,
         )
+    if body.network_allowed and body.shared_by_organizations:
+        raise Invalid(
+            "network_shared",
+            "tasks with a network share the host's, where organizations would reach each other: "
+            "leave out network_allowed or shared_by_organizations",
+            at="/network_allowed",
+        )
     now_us = plane.clock_us()
     facts = {
         "name": body.name,

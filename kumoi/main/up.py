@@ -105,7 +105,6 @@ def _logging_start() -> None:
 
 async def _serve(settings: Settings) -> None:
     """Start everything, say so, and run until SIGTERM or SIGINT."""
-    started_s = time.perf_counter()
     host, port = address_split(settings.listen)
     _free_check(host, port)
     plane, runner = plane_build(settings)
@@ -120,7 +119,7 @@ async def _serve(settings: Settings) -> None:
     try:
         await _reachable(host, port, serving)
         runner.start()
-        _ready_say(settings, time.perf_counter() - started_s)
+        _ready_say(settings)
         await asyncio.wait([serving, asyncio.create_task(stopped.wait())], return_when="FIRST_COMPLETED")
     finally:
         application.stop()
@@ -165,8 +164,8 @@ async def _reachable(host: str, port: int, serving: asyncio.Task[None]) -> None:
     raise OSError(f"cannot listen on {host}:{port}: nothing answers after 10 s")
 
 
-def _ready_say(settings: Settings, took_s: float) -> None:
+def _ready_say(settings: Settings) -> None:
     """Tell people on standard output where the region is, once it is."""
-    click.echo(f"region {settings.region} is ready at http://{settings.listen} after {took_s:.2f} s")
+    click.echo(f"region {settings.region} is ready at http://{settings.listen}")
     click.echo(f"operator token is in {settings.data_dir / 'admin.token'}")
     sys.stdout.flush()

@@ -187,6 +187,8 @@ def _engines_build(settings: Settings, incarnation: str) -> dict[str, Engine]:
             cpu_milli=settings.host_cpu_milli or None,
             memory_bytes=settings.host_memory_bytes or None,
             files_root=settings.data_dir / "objects",
+            # A task asks for a network only where the operator's pool allows it (app.jobs).
+            network_host=True,
         )
     except EngineUnavailable as error:
         _log.warning("this plane runs no work: %s", error)

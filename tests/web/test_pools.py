@@ -43,6 +43,7 @@ def test_a_paused_pool_takes_work_and_holds_it(world: Any) -> None:
         {"engine": "steam"},
         {"isolation": "none"},
         {"network_allowed": "yes"},
+        {"network_allowed": True, "shared_by_organizations": True},
         {"name": "default", "x": 1},
     ],
 )
