@@ -170,6 +170,7 @@ def test_work_that_no_host_can_take_keeps_nobody_from_their_turn(world: World) -
     """Another organization's impossible tasks, however many and however urgent, are in nobody's way."""
     impossible = spec(array_size=2_000, priority=1_000, resources=Resources(cpu_milli=1_000_000))
     large = world.region.job_add(impossible, organization="two")
+    world.rounds(1)
     small = submit(world)
     world.rounds(3)
     assert world.state(small) == "running"
@@ -178,6 +179,7 @@ def test_work_that_no_host_can_take_keeps_nobody_from_their_turn(world: World) -
 
 def test_an_organization_waits_behind_its_own_work_only(world: World) -> None:
     mine = [submit(world, resources=Resources(cpu_milli=1_000_000)) for _ in range(1_200)]
+    world.rounds(1)
     other = world.region.job_add(spec(), organization="two")
     world.rounds(3)
     assert world.state(other) == "running"

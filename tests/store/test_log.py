@@ -261,3 +261,17 @@ def test_two_planes_at_once_make_one_history(store: Store, database_url: str, re
     assert [size for size, _ in sign.signed] == [8 * (n + 1) for n in range(10)]
     given = [place for place in places(store).values() if place is not None]
     assert (len(given), len(set(given))) == (40, 40)
+
+
+def test_a_store_holds_one_log(store: Store, region: RegionRows) -> None:
+    """A second log would overwrite tiles that were published for ever."""
+    events_write(store, region, 3)
+    sign = Signing()
+    grow(store, sign)
+    before = everything(store)
+    events_write(store, region, 1)
+    with pytest.raises(MismatchError, match="needs a store of its own"):
+        store.transact_wait(
+            None, log_append, "kumoi.local/other", padding=padding, sign=sign, now_us=T0_US, always=True
+        )
+    assert everything(store)[:3] == before[:3]
