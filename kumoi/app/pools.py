@@ -1,5 +1,6 @@
 """Pools: hosts that take work together."""
 
+import msgspec
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
@@ -63,6 +64,7 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
         "isolation": body.isolation,
         "network_allowed": body.network_allowed,
         "shared_by_organizations": body.shared_by_organizations,
+        "data_classes": body.data_classes,
     }
     created = Pool(
         id=id_new(IdKind.POOL, plane.region.cell),
@@ -72,6 +74,7 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
         isolation=body.isolation,
         network_allowed=body.network_allowed,
         shared_by_organizations=body.shared_by_organizations,
+        data_classes=body.data_classes,
         state="open",
         created_at=time_format(now_us),
         version=1,
@@ -84,7 +87,13 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
         organization=plane.region.platform_organization_id,
         detail={**facts, "site": body.site},
     )
-    row = {"id": created.id, "site_id": body.site, "created_us": now_us, **facts}
+    row = {
+        **facts,
+        "id": created.id,
+        "site_id": body.site,
+        "data_classes": msgspec.json.encode(body.data_classes).decode(),
+        "created_us": now_us,
+    }
     inserts = [(schema.pools, [row]), (schema.events, [event])]
     return await plane.commit(Change(inserts, key=key, answer=answer(201, created, 1)))
 

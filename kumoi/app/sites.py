@@ -1,5 +1,7 @@
 """Sites: places with an address, a country and functions."""
 
+import msgspec
+
 from kumoi.app.answers import answer
 from kumoi.app.plane import Plane
 from kumoi.model.access import PLATFORM_TARGET, Action, Actor
@@ -35,6 +37,7 @@ async def site_create(plane: Plane, actor: Actor, body: SiteCreate, key: Idempot
         country=body.country,
         functions=body.functions,
         address=body.address,
+        latencies=body.latencies,
         created_at=time_format(now_us),
     )
     row = {
@@ -43,6 +46,7 @@ async def site_create(plane: Plane, actor: Actor, body: SiteCreate, key: Idempot
         "country": body.country,
         "functions": ",".join(body.functions),
         "address": body.address,
+        "latencies": msgspec.json.encode(body.latencies, order="deterministic").decode(),
         "created_us": now_us,
     }
     event = event_row(
@@ -56,6 +60,7 @@ async def site_create(plane: Plane, actor: Actor, body: SiteCreate, key: Idempot
             "country": body.country,
             "functions": body.functions,
             "address": body.address,
+            "latencies": body.latencies,
         },
     )
     inserts = [(schema.sites, [row]), (schema.events, [event])]

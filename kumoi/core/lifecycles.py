@@ -75,6 +75,11 @@ HOST = _lifecycle(
         "quarantined": {"schedulable": "operator resumes", "draining": "operator drains"},
     },
 )
+RESERVATION = _lifecycle(
+    "reservation",
+    "held",
+    {"held": {"ended": "its time ran out", "cancelled": "owner cancels"}, "ended": {}, "cancelled": {}},
+)
 JOB = _lifecycle(
     "job",
     "pending",
@@ -107,7 +112,7 @@ TASK = _lifecycle(
     {
         "queued": {"active": "an attempt was placed", "cancelled": "job cancelled"},
         "active": {
-            "queued": "the attempt ended and the retry policy allows another",
+            "queued": "the attempt was preempted, or ended and the retry policy allows another",
             "succeeded": "the attempt exited with 0",
             "failed": "the attempt failed and no retry is left",
             "cancelled": "job cancelled",
@@ -139,6 +144,7 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     TOKEN,
     POOL,
     HOST,
+    RESERVATION,
     JOB,
     TASK,
     ATTEMPT,

@@ -115,6 +115,23 @@ class ObservationPage:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceReport:
+    """A device that a host offers. `partition` is the profile of a hardware partition, empty for a whole one.
+
+    `uuid` stays the same as long as the device does (NVML's UUID for GPUs); `path` is its device file.
+    """
+
+    uuid: str
+    kind: str
+    model: str
+    memory_bytes: int
+    path: str
+    healthy: bool = True
+    detail: str = ""
+    partition: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HostReport:
     """What an engine can offer on one host, and whether it is fit to take work. `boot_id` changes at boot."""
 
@@ -124,6 +141,10 @@ class HostReport:
     boot_id: str
     healthy: bool
     detail: str = ""
+    disk_bytes: int = 0
+    failure_domain: str = ""
+    fabric_island: str = ""
+    devices: tuple[DeviceReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class IdKind(StrEnum):
     SECRET = "sec"  # noqa: S105 - a prefix, not a credential
     EVENT = "evt"
     PLAN = "plan"
+    RESERVATION = "rsv"
+    CAPACITY_PLAN = "cap"
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"

@@ -10,12 +10,16 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from kumoi.model.ids import END, Id, Name
+from kumoi.model.places import CountryCode, IsolationClass
 
 ARRAY_SIZE_MAX = 10_000
 BATCH_MAX = 1_000
 GANG_MAX = 256
 CPU_MILLI_MAX = 1_024_000
 MEMORY_BYTES_MAX = 64 << 40
+DISK_BYTES_MAX = 1 << 50
+DEVICE_MILLI = 1_000
+"""A whole device, in the thousandths that it is shared in."""
 WALL_TIME_S_MAX = 31 * 86_400
 
 # Without U+0000, which the API refuses in every text: a pattern here would cost a search for each argument.
@@ -65,14 +69,24 @@ class AttemptOutcome(StrEnum):
     LEASE_LOST = "lease_lost"
     HOST_LOST = "host_lost"
     START_FAILED = "start_failed"
+    PREEMPTED = "preempted"
+
+
+DeviceModel = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
 class DeviceRequest(Struct, frozen=True, forbid_unknown_fields=True):
-    """`count` whole devices of a kind; of any model where `model` is absent."""
+    """`count` devices of a kind, of one of `models` (any where empty).
+
+    `milli` below 1,000 asks for a share of one device in thousandths of its time and memory. `partition` asks
+    for a hardware partition by its profile (NVIDIA MIG, e.g. `1g.18gb`); without it only whole devices serve.
+    """
 
     kind: Name
     count: Annotated[int, Meta(ge=1, le=64)] = 1
-    model: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    models: Annotated[tuple[DeviceModel, ...], Meta(max_length=16)] = ()
+    milli: Annotated[int, Meta(ge=1, le=DEVICE_MILLI)] = DEVICE_MILLI
+    partition: Annotated[str, Meta(pattern=rf"^[0-9]+g\.[0-9]+gb{END}")] | None = None
 
 
 class Resources(Struct, frozen=True, forbid_unknown_fields=True):
@@ -80,9 +94,57 @@ class Resources(Struct, frozen=True, forbid_unknown_fields=True):
 
     cpu_milli: Annotated[int, Meta(ge=1, le=CPU_MILLI_MAX)] = 1_000
     memory_bytes: Annotated[int, Meta(ge=4 << 20, le=MEMORY_BYTES_MAX)] = 256 << 20
+    disk_bytes: Annotated[int, Meta(ge=0, le=DISK_BYTES_MAX)] = 0
     wall_time_s: Annotated[int, Meta(ge=1, le=WALL_TIME_S_MAX)] = 3_600
     processes: Annotated[int, Meta(ge=1, le=32_768)] = 256
     devices: Annotated[tuple[DeviceRequest, ...], Meta(max_length=8)] = ()
+
+
+class SpreadOver(StrEnum):
+    """The domains that tasks of a job can be spread over."""
+
+    HOST = "host"
+    FAILURE_DOMAIN = "failure_domain"
+
+
+class Spread(Struct, frozen=True, forbid_unknown_fields=True):
+    """At most `most` tasks of the job at once in one domain. `host` with 1 is anti-affinity."""
+
+    over: SpreadOver = SpreadOver.HOST
+    most: Annotated[int, Meta(ge=1, le=ARRAY_SIZE_MAX)] = 1
+
+
+class GangScope(StrEnum):
+    """How near to each other the tasks of a gang must be. The pool is of one site."""
+
+    HOST = "host"
+    FABRIC_ISLAND = "fabric_island"
+    SITE = "site"
+
+
+class LatencyLimit(Struct, frozen=True, forbid_unknown_fields=True):
+    """Only sites whose operator declares at most `max_ms` milliseconds (round trip) to the place `to`."""
+
+    to: Name
+    max_ms: Annotated[int, Meta(ge=1, le=10_000)]
+
+
+class PlacementRules(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where work may run. Every rule given must hold; empty means no rule.
+
+    `isolation` is the least that must stand between this work and other organizations' (process < container
+    < vm < host). `dedicated` takes only hosts dedicated to the organization; `reservation` only those of the
+    named reservation, while it lasts.
+    """
+
+    sites: Annotated[tuple[Name, ...], Meta(max_length=64)] = ()
+    jurisdictions: Annotated[tuple[CountryCode, ...], Meta(max_length=64)] = ()
+    latency: Annotated[tuple[LatencyLimit, ...], Meta(max_length=16)] = ()
+    isolation: IsolationClass | None = None
+    spread: Spread | None = None
+    gang_within: GangScope | None = None
+    dedicated: bool = False
+    reservation: Name | None = None
 
 
 class RetryPolicy(Struct, frozen=True, forbid_unknown_fields=True):
@@ -118,6 +180,7 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     work_class: WorkClass = WorkClass.STANDARD
     depends_on: Annotated[tuple[Dependency, ...], Meta(max_length=64)] = ()
     pool: Name | None = None
+    rules: PlacementRules = PlacementRules()
     network: bool = False
 
 

@@ -11,6 +11,11 @@ PROJECT_UID_BASE = 200_000
 """A project's tasks and files belong to the operating-system user `PROJECT_UID_BASE` + its number."""
 
 
+CountryCode = Annotated[str, Meta(pattern=rf"^[A-Z]{{2}}{END}")]
+"""ISO 3166-1 alpha-2."""
+LatencyMs = Annotated[int, Meta(ge=0, le=10_000)]
+
+
 class HostHealth(StrEnum):
     """What the last health check saw."""
 
@@ -36,12 +41,13 @@ class SiteFunction(StrEnum):
 
 
 class SiteCreate(Struct, frozen=True, forbid_unknown_fields=True):
-    """A new site. `country` is ISO 3166-1 alpha-2."""
+    """A new site. `latencies` are declared round trips in milliseconds to named places."""
 
     name: Name
-    country: Annotated[str, Meta(pattern=rf"^[A-Z]{{2}}{END}")]
+    country: CountryCode
     functions: Annotated[tuple[SiteFunction, ...], Meta(min_length=1, max_length=3)] = (SiteFunction.COMPUTE,)
     address: Annotated[str, Meta(max_length=400)] = ""
+    latencies: Annotated[dict[Name, LatencyMs], Meta(max_length=64)] = {}
 
 
 class Site(Struct, frozen=True):
@@ -52,11 +58,16 @@ class Site(Struct, frozen=True):
     country: str
     functions: tuple[SiteFunction, ...]
     address: str
+    latencies: dict[Name, int]
     created_at: str
 
 
 class PoolCreate(Struct, frozen=True, forbid_unknown_fields=True):
-    """A new pool of hosts at a site, run by one engine."""
+    """A new pool of hosts at a site, run by one engine.
+
+    A pool outside the jurisdiction that a project's data is bound to takes its work only if it names the
+    project's data class in `data_classes`; a pool that names any takes no other.
+    """
 
     name: Name
     site: Id
@@ -64,6 +75,7 @@ class PoolCreate(Struct, frozen=True, forbid_unknown_fields=True):
     isolation: IsolationClass = IsolationClass.PROCESS
     network_allowed: bool = False
     shared_by_organizations: bool = False
+    data_classes: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
 
 
 class Pool(Struct, frozen=True):
@@ -76,18 +88,32 @@ class Pool(Struct, frozen=True):
     isolation: IsolationClass
     network_allowed: bool
     shared_by_organizations: bool
+    data_classes: tuple[Name, ...]
     state: str
     created_at: str
     version: int
 
 
+class DeviceHealth(StrEnum):
+    """Whether a device may be given to work."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
 class Device(Struct, frozen=True):
-    """A device of a host; `attempt` holds it now."""
+    """A device of a host. `milli_used` thousandths of it are held by `attempts`."""
 
     id: Id
+    uuid: str
     kind: Name
     model: str
-    attempt: Id | None
+    partition: str | None
+    memory_bytes: int
+    health: DeviceHealth
+    detail: str
+    milli_used: int
+    attempts: tuple[Id, ...]
 
 
 class Host(Struct, frozen=True):
@@ -101,10 +127,14 @@ class Host(Struct, frozen=True):
     detail: str
     cpu_milli: int
     memory_bytes: int
+    disk_bytes: int
     cpu_milli_used: int
     memory_bytes_used: int
+    disk_bytes_used: int
     attempts: int
     failure_domain: str
+    fabric_island: str
+    dedicated_to: Id | None
     devices: tuple[Device, ...]
     seen_at: str | None
     version: int

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from kumoi.model.places import IsolationClass, Pool
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.schema import AnyRow
+
+_data_classes = msgspec.json.Decoder(tuple[str, ...])
 
 
 def pool_get(connection: Connection, pool_id: str) -> Pool | None:
@@ -34,6 +37,7 @@ def pool_from_row(row: AnyRow) -> Pool:
         isolation=IsolationClass(row.isolation),
         network_allowed=row.network_allowed,
         shared_by_organizations=row.shared_by_organizations,
+        data_classes=_data_classes.decode(row.data_classes),
         state=row.state,
         created_at=time_format(row.created_us),
         version=row.version,

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from sqlalchemy import Connection, select
 
 from kumoi.model.places import Site, SiteFunction
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.schema import AnyRow
+
+_latencies = msgspec.json.Decoder(dict[str, int])
 
 
 def site_get(connection: Connection, site_id: str) -> Site | None:
@@ -32,5 +35,6 @@ def site_from_row(row: AnyRow) -> Site:
         country=row.country,
         functions=tuple(SiteFunction(function) for function in row.functions.split(",")),
         address=row.address,
+        latencies=_latencies.decode(row.latencies),
         created_at=time_format(row.created_us),
     )

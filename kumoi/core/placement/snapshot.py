@@ -1,69 +1,126 @@
-"""What placement looks at and what it answers: frozen data, so that a plan can be recomputed."""
+"""What placement looks at and what it answers: frozen data, so that a plan can be recomputed.
 
-import hashlib
+Devices are named by code, `kind/model` or `kind/model/partition`: what a request may take is a set of codes.
+"""
+
 from dataclasses import dataclass
 
-import msgspec
-
-from kumoi.model.jobs import DeviceRequest
+from kumoi.model.jobs import DEVICE_MILLI, GangScope, SpreadOver
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A free device."""
+    """A device that work may be given: `milli_free` thousandths of it are free."""
 
     id: str
-    kind: str
-    model: str
+    code: str
+    milli_free: int = DEVICE_MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A time during which a host is held for one organization (dated reservation). Microseconds UTC."""
+
+    reservation: str
+    organization_id: str
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Live work on a host: what it holds and until when at most (`ends_us`, by its wall time).
+
+    `class_rank` is 0 for guaranteed, 1 standard, 2 preemptible; `restartable` work may be moved.
+    """
+
+    attempt_id: str
+    job_id: str
+    organization_id: str
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int
+    devices: tuple[tuple[str, int], ...]
+    placed_us: int
+    ends_us: int
+    class_rank: int = 1
+    priority: int = 0
+    gang: bool = False
+    restartable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """What a host has left. `generation` counts what was placed on it; `tenants` are on it now."""
+    """A host that may take work, with all that live work holds on it.
+
+    `generation` counts its changes. `cpu_milli`, `memory_bytes`, `disk_bytes` are its capacity, `devices` its
+    healthy devices with what is free of each.
+    """
 
     id: str
     name: str
-    pool_id: str
     generation: int
-    cpu_milli_free: int
-    memory_bytes_free: int
-    devices_free: tuple[DeviceView, ...] = ()
-    tenants: frozenset[str] = frozenset()
+    cpu_milli: int
+    memory_bytes: int
+    disk_bytes: int = 0
+    devices: tuple[DeviceView, ...] = ()
+    holdings: tuple[Holding, ...] = ()
+    failure_domain: str = ""
+    fabric_island: str = ""
     dedicated_to: str | None = None
-    exclusive: bool = False
-    """Whether two organizations may not be on it at once (isolation below `vm`, not relaxed by the pool)."""
+    windows: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceWish:
+    """`count` devices out of `codes`, `milli` thousandths of each (below 1,000 only for one)."""
+
+    codes: frozenset[str]
+    count: int
+    milli: int = DEVICE_MILLI
 
 
 @dataclass(frozen=True, slots=True)
 class TaskView:
-    """What a task asks for. Tasks of one `gang` are placed together or not at all."""
+    """What a task asks for. Tasks of one `gang` follow each other, and are placed together or not at all."""
 
     id: str
     job_id: str
     organization_id: str
-    pool_id: str
     cpu_milli: int
     memory_bytes: int
-    devices: tuple[DeviceRequest, ...] = ()
+    disk_bytes: int = 0
+    devices: tuple[DeviceWish, ...] = ()
+    wall_time_s: int = 3_600
+    class_rank: int = 1
+    priority: int = 0
     gang: str | None = None
+    gang_within: GangScope | None = None
+    spread_over: SpreadOver | None = None
+    spread_most: int = 1
+    alone: bool = False
+    """No other organization on the host (isolation `host`)."""
+    dedicated: bool = False
+    reservation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The hosts that may take work and the tasks that wait, in the order in which they are considered."""
+class Scored:
+    """A host that would fit and its cost: the lower the better."""
 
-    hosts: tuple[HostView, ...]
-    tasks: tuple[TaskView, ...]
+    host_id: str
+    cost: float
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A task's host and devices. `candidates` hosts would have fitted."""
+    """A task's host and devices. `candidates` hosts would have fitted; `best` are the first three of them."""
 
     task_id: str
     host_id: str
-    device_ids: tuple[str, ...] = ()
+    devices: tuple[tuple[str, int], ...] = ()
     candidates: int = 0
+    best: tuple[Scored, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +141,3 @@ class Plan:
     snapshot_digest: str
     placed: tuple[Placed, ...]
     refused: tuple[Refused, ...]
-
-
-def snapshot_digest(snapshot: Snapshot) -> str:
-    """SHA-256 (hex) over the canonical form of the snapshot."""
-    return hashlib.sha256(msgspec.json.encode(snapshot, order="deterministic")).hexdigest()

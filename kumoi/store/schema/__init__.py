@@ -4,8 +4,9 @@
 """
 
 from kumoi.store.schema.access import organizations, principals, projects, region, role_bindings, tokens
+from kumoi.store.schema.capacity import capacity_days, capacity_plans, device_models
 from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
-from kumoi.store.schema.places import devices, hosts, pools, sites
+from kumoi.store.schema.places import devices, host_touches, hosts, pools, sites
 from kumoi.store.schema.records import (
     events,
     idempotency_keys,
@@ -15,6 +16,14 @@ from kumoi.store.schema.records import (
     log_tiles,
     refusals,
     secrets,
+)
+from kumoi.store.schema.shares import (
+    budgets,
+    fair_shares,
+    quotas,
+    rates,
+    reservation_hosts,
+    reservations,
 )
 from kumoi.store.schema.work import (
     attempt_devices,
@@ -32,8 +41,14 @@ __all__ = [
     "AnyRow",
     "attempt_devices",
     "attempts",
+    "budgets",
+    "capacity_days",
+    "capacity_plans",
+    "device_models",
     "devices",
     "events",
+    "fair_shares",
+    "host_touches",
     "hosts",
     "idempotency_keys",
     "in_state",
@@ -51,8 +66,12 @@ __all__ = [
     "pools",
     "principals",
     "projects",
+    "quotas",
+    "rates",
     "refusals",
     "region",
+    "reservation_hosts",
+    "reservations",
     "role_bindings",
     "secrets",
     "sites",

@@ -1,17 +1,19 @@
 """Where work runs."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
     Integer,
     String,
     Table,
+    Text,
     UniqueConstraint,
 )
 
 from kumoi.core import lifecycles
-from kumoi.model.places import HostHealth, IsolationClass
+from kumoi.model.places import DeviceHealth, HostHealth, IsolationClass
 from kumoi.store.schema.columns import count, id_column, metadata, one_of, ref, state, us, version
 
 sites = Table(
@@ -22,6 +24,7 @@ sites = Table(
     Column("country", String(2), nullable=False),
     Column("functions", String(100), nullable=False),
     Column("address", String(400), nullable=False),
+    Column("latencies", Text, nullable=False, server_default="{}"),
     us("created_us"),
 )
 
@@ -35,6 +38,7 @@ pools = Table(
     Column("isolation", String(16), nullable=False),
     Column("network_allowed", Boolean, nullable=False),
     Column("shared_by_organizations", Boolean, nullable=False),
+    Column("data_classes", Text, nullable=False, server_default="[]"),
     *state(lifecycles.POOL),
     us("created_us"),
     version(),
@@ -52,6 +56,7 @@ hosts = Table(
     Column("detail", String(400), nullable=False),
     count("cpu_milli"),
     count("memory_bytes"),
+    count("disk_bytes", default=0),
     Column("failure_domain", String(63), nullable=False),
     Column("fabric_island", String(63), nullable=False, server_default=""),
     ref("dedicated_to", "organizations", nullable=True),
@@ -60,17 +65,40 @@ hosts = Table(
     count("generation", default=0),
     version(),
     one_of("health", HostHealth),
-    CheckConstraint("cpu_milli >= 0 AND memory_bytes >= 0", name="capacity"),
+    CheckConstraint("cpu_milli >= 0 AND memory_bytes >= 0 AND disk_bytes >= 0", name="capacity"),
 )
+
+host_touches = Table(
+    "host_touches",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("host_id", String(40), nullable=False),
+)
+"""Hosts whose room changed since placement last looked, written in the transaction that changed it.
+
+Rows, not a counter: transactions commit out of order, and a row that is not there yet is there next time.
+"""
 
 devices = Table(
     "devices",
     metadata,
     id_column(),
     ref("host_id", "hosts"),
+    Column("uuid", String(100), nullable=False),
     Column("kind", String(63), nullable=False),
     Column("model", String(128), nullable=False),
+    Column("partition", String(32), nullable=False, server_default=""),
+    count("memory_bytes", default=0),
     Column("ordinal", Integer, nullable=False),
     Column("path", String(200), nullable=False),
+    Column("health", String(12), nullable=False, server_default="healthy"),
+    Column("detail", String(400), nullable=False, server_default=""),
+    # Held thousandths, moved in the transaction that gives or takes them: nobody can hold more than there is.
+    Column("milli_used", Integer, nullable=False, server_default="0"),
+    us("seen_us", nullable=True),
+    us("service_start_us", nullable=True),
     UniqueConstraint("host_id", "kind", "ordinal"),
+    UniqueConstraint("host_id", "uuid"),
+    one_of("health", DeviceHealth),
+    CheckConstraint("milli_used BETWEEN 0 AND 1000", name="milli"),
 )

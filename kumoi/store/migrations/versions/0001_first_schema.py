@@ -11,6 +11,66 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "budgets",
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("month_microyen", sa.BigInteger(), nullable=False),
+        sa.Column("spent_microyen", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("month", sa.String(length=7), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("month_microyen >= 0 AND spent_microyen >= 0", name=op.f("ck_budgets_amounts")),
+        sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_budgets")),
+    )
+    op.create_table(
+        "capacity_days",
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("site_id", sa.String(length=40), nullable=False),
+        sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("service_start", sa.String(length=10), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("healthy", sa.Integer(), nullable=False),
+        sa.Column("fp16_dense_gflops", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "count >= 0 AND healthy BETWEEN 0 AND count", name=op.f("ck_capacity_days_counts")
+        ),
+        sa.PrimaryKeyConstraint("day", "site_id", "model", "service_start", name=op.f("pk_capacity_days")),
+    )
+    op.create_index(op.f("ix_capacity_days_site_id_day"), "capacity_days", ["site_id", "day"], unique=False)
+    op.create_table(
+        "device_models",
+        sa.Column("name", sa.String(length=128), nullable=False),
+        sa.Column("vendor", sa.String(length=63), nullable=False),
+        sa.Column("kind", sa.String(length=63), nullable=False),
+        sa.Column("fp16_dense_gflops", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("datasheet", sa.String(length=400), nullable=False),
+        sa.Column("datasheet_sha256", sa.String(length=64), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "fp16_dense_gflops >= 0 AND memory_bytes >= 0", name=op.f("ck_device_models_amounts")
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_device_models")),
+    )
+    op.create_table(
+        "fair_shares",
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("weight", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("usage_s", sa.Float(precision=53), server_default="0", nullable=False),
+        sa.Column("decayed_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("weight BETWEEN 1 AND 1000 AND usage_s >= 0", name=op.f("ck_fair_shares_amounts")),
+        sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_fair_shares")),
+    )
+    op.create_table(
+        "host_touches",
+        sa.Column(
+            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
+        ),
+        sa.Column("host_id", sa.String(length=40), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_host_touches")),
+    )
+    op.create_table(
         "idempotency_keys",
         sa.Column("hash", sa.LargeBinary(length=32), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
@@ -68,14 +128,48 @@ def upgrade() -> None:
     op.create_table(
         "plans",
         sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
         sa.Column("decided_us", sa.BigInteger(), nullable=False),
         sa.Column("policy", sa.String(length=63), nullable=False),
         sa.Column("seed", sa.BigInteger(), nullable=False),
         sa.Column("snapshot_digest", sa.String(length=64), nullable=False),
         sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("base_id", sa.String(length=40), nullable=False),
+        sa.Column("previous_id", sa.String(length=40), nullable=True),
+        sa.Column("inputs", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_plans")),
     )
+    op.create_index(op.f("ix_plans_base_id_id"), "plans", ["base_id", "id"], unique=False)
     op.create_index(op.f("ix_plans_decided_us"), "plans", ["decided_us"], unique=False)
+    op.create_table(
+        "quotas",
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("resource", sa.String(length=24), nullable=False),
+        sa.Column("most", sa.BigInteger(), nullable=False),
+        sa.Column("used", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "resource IN ('cpu_milli', 'memory_bytes', 'disk_bytes', 'device_milli', 'tasks')",
+            name=op.f("ck_quotas_resource"),
+        ),
+        sa.CheckConstraint("most >= 0 AND used >= 0", name=op.f("ck_quotas_amounts")),
+        sa.PrimaryKeyConstraint("organization_id", "resource", name=op.f("pk_quotas")),
+    )
+    op.create_table(
+        "rates",
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("cpu_core_hour_microyen", sa.BigInteger(), nullable=False),
+        sa.Column("memory_gib_hour_microyen", sa.BigInteger(), nullable=False),
+        sa.Column("device_hour_microyen", sa.BigInteger(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "cpu_core_hour_microyen >= 0 AND memory_gib_hour_microyen >= 0 AND device_hour_microyen >= 0",
+            name=op.f("ck_rates_amounts"),
+        ),
+        sa.PrimaryKeyConstraint("pool_id", name=op.f("pk_rates")),
+    )
     op.create_table(
         "region",
         sa.Column("one", sa.Integer(), nullable=False),
@@ -87,12 +181,20 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("one", name=op.f("pk_region")),
     )
     op.create_table(
+        "reservation_hosts",
+        sa.Column("reservation_id", sa.String(length=40), nullable=False),
+        sa.Column("host_id", sa.String(length=40), nullable=False),
+        sa.PrimaryKeyConstraint("reservation_id", "host_id", name=op.f("pk_reservation_hosts")),
+    )
+    op.create_index(op.f("ix_reservation_hosts_host_id"), "reservation_hosts", ["host_id"], unique=False)
+    op.create_table(
         "sites",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("country", sa.String(length=2), nullable=False),
         sa.Column("functions", sa.String(length=100), nullable=False),
         sa.Column("address", sa.String(length=400), nullable=False),
+        sa.Column("latencies", sa.Text(), server_default="{}", nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sites")),
         sa.UniqueConstraint("name", name=op.f("uq_sites_name")),
@@ -113,6 +215,24 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("NOT purged"),
         postgresql_where=sa.text("NOT purged"),
+    )
+    op.create_table(
+        "capacity_plans",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("site_id", sa.String(length=40), nullable=False),
+        sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("service_start", sa.String(length=10), nullable=False),
+        sa.Column("service_end", sa.String(length=10), nullable=True),
+        sa.Column("note", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("count >= 1", name=op.f("ck_capacity_plans_count")),
+        sa.CheckConstraint(
+            "service_end IS NULL OR service_end >= service_start", name=op.f("ck_capacity_plans_span")
+        ),
+        sa.ForeignKeyConstraint(["site_id"], ["sites.id"], name=op.f("fk_capacity_plans_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_capacity_plans")),
     )
     op.create_table(
         "events",
@@ -164,6 +284,7 @@ def upgrade() -> None:
         sa.Column("isolation", sa.String(length=16), nullable=False),
         sa.Column("network_allowed", sa.Boolean(), nullable=False),
         sa.Column("shared_by_organizations", sa.Boolean(), nullable=False),
+        sa.Column("data_classes", sa.Text(), server_default="[]", nullable=False),
         sa.Column("state", sa.String(length=16), server_default="open", nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
@@ -234,6 +355,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.String(length=400), nullable=False),
         sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("disk_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("failure_domain", sa.String(length=63), nullable=False),
         sa.Column("fabric_island", sa.String(length=63), server_default="", nullable=False),
         sa.Column("dedicated_to", sa.String(length=40), nullable=True),
@@ -245,7 +367,9 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "state IN ('schedulable', 'draining', 'maintenance', 'quarantined')", name=op.f("ck_hosts_state")
         ),
-        sa.CheckConstraint("cpu_milli >= 0 AND memory_bytes >= 0", name=op.f("ck_hosts_capacity")),
+        sa.CheckConstraint(
+            "cpu_milli >= 0 AND memory_bytes >= 0 AND disk_bytes >= 0", name=op.f("ck_hosts_capacity")
+        ),
         sa.ForeignKeyConstraint(["dedicated_to"], ["organizations.id"], name=op.f("fk_hosts_dedicated_to")),
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_hosts_pool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
@@ -265,7 +389,10 @@ def upgrade() -> None:
         sa.Column("gang", sa.Boolean(), nullable=False),
         sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("disk_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("wall_time_s", sa.Integer(), server_default="3600", nullable=False),
         sa.Column("devices", sa.Text(), nullable=False),
+        sa.Column("rules", sa.Text(), server_default="", nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("work_class", sa.String(length=16), nullable=False),
         sa.Column("on_host_lost", sa.String(length=16), nullable=False),
@@ -320,6 +447,34 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_table(
+        "reservations",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("host_count", sa.Integer(), nullable=False),
+        sa.Column("start_us", sa.BigInteger(), nullable=False),
+        sa.Column("end_us", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="held", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('held', 'ended', 'cancelled')", name=op.f("ck_reservations_state")),
+        sa.CheckConstraint("host_count >= 1 AND end_us > start_us", name=op.f("ck_reservations_span")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_reservations_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_reservations_pool_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reservations")),
+    )
+    op.create_index(
+        "uq_reservations_held",
+        "reservations",
+        ["organization_id", "name"],
+        unique=True,
+        sqlite_where=sa.text("state = 'held'"),
+        postgresql_where=sa.text("state = 'held'"),
     )
     op.create_table(
         "role_bindings",
@@ -438,13 +593,24 @@ def upgrade() -> None:
         "devices",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("host_id", sa.String(length=40), nullable=False),
+        sa.Column("uuid", sa.String(length=100), nullable=False),
         sa.Column("kind", sa.String(length=63), nullable=False),
         sa.Column("model", sa.String(length=128), nullable=False),
+        sa.Column("partition", sa.String(length=32), server_default="", nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("path", sa.String(length=200), nullable=False),
+        sa.Column("health", sa.String(length=12), server_default="healthy", nullable=False),
+        sa.Column("detail", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("milli_used", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("seen_us", sa.BigInteger(), nullable=True),
+        sa.Column("service_start_us", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("health IN ('healthy', 'unhealthy')", name=op.f("ck_devices_health")),
+        sa.CheckConstraint("milli_used BETWEEN 0 AND 1000", name=op.f("ck_devices_milli")),
         sa.ForeignKeyConstraint(["host_id"], ["hosts.id"], name=op.f("fk_devices_host_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_devices")),
         sa.UniqueConstraint("host_id", "kind", "ordinal", name=op.f("uq_devices_host_id_kind_ordinal")),
+        sa.UniqueConstraint("host_id", "uuid", name=op.f("uq_devices_host_id_uuid")),
     )
     op.create_table(
         "job_dependencies",
@@ -472,6 +638,7 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("pool_id", sa.String(length=40), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("class_rank", sa.Integer(), server_default="1", nullable=False),
         sa.Column("state", sa.String(length=16), server_default="queued", nullable=False),
         sa.Column("reason", sa.String(length=200), nullable=True),
         sa.Column("not_before_us", sa.BigInteger(), nullable=False),
@@ -496,7 +663,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasks_turn",
         "tasks",
-        ["pool_id", "organization_id", "priority"],
+        ["pool_id", "organization_id", "class_rank", sa.literal_column("priority DESC"), "id"],
         unique=False,
         sqlite_where=sa.text("state = 'queued'"),
         postgresql_where=sa.text("state = 'queued'"),
@@ -517,6 +684,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.BigInteger(), nullable=False),
         sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("disk_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("placed_us", sa.BigInteger(), nullable=False),
         sa.Column("start_before_us", sa.BigInteger(), nullable=False),
         sa.Column("lease_us", sa.BigInteger(), nullable=True),
@@ -536,7 +704,7 @@ def upgrade() -> None:
             "(state = 'ended') = (outcome IS NOT NULL)", name=op.f("ck_attempts_ended_outcome")
         ),
         sa.CheckConstraint(
-            "outcome IS NULL OR outcome IN ('exited', 'signalled', 'timeout', 'memory', 'cancelled', 'lease_lost', 'host_lost', 'start_failed')",
+            "outcome IS NULL OR outcome IN ('exited', 'signalled', 'timeout', 'memory', 'cancelled', 'lease_lost', 'host_lost', 'start_failed', 'preempted')",
             name=op.f("ck_attempts_outcome"),
         ),
         sa.CheckConstraint("state <> 'running' OR started_us IS NOT NULL", name=op.f("ck_attempts_running")),
@@ -595,7 +763,9 @@ def upgrade() -> None:
         "attempt_devices",
         sa.Column("attempt_id", sa.String(length=40), nullable=False),
         sa.Column("device_id", sa.String(length=40), nullable=False),
+        sa.Column("milli", sa.Integer(), server_default="1000", nullable=False),
         sa.Column("released", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.CheckConstraint("milli BETWEEN 1 AND 1000", name=op.f("ck_attempt_devices_milli")),
         sa.ForeignKeyConstraint(
             ["attempt_id"], ["attempts.id"], name=op.f("fk_attempt_devices_attempt_id"), ondelete="CASCADE"
         ),
@@ -603,10 +773,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("attempt_id", "device_id", name=op.f("pk_attempt_devices")),
     )
     op.create_index(
-        "uq_attempt_devices_held",
+        "ix_attempt_devices_held",
         "attempt_devices",
         ["device_id"],
-        unique=True,
+        unique=False,
         sqlite_where=sa.text("NOT released"),
         postgresql_where=sa.text("NOT released"),
     )
