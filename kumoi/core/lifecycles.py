@@ -69,7 +69,10 @@ HOST = _lifecycle(
     "host",
     "schedulable",
     {
-        "schedulable": {"draining": "operator drains", "quarantined": "health check fails"},
+        "schedulable": {
+            "draining": "operator drains, or a device is unhealthy",
+            "quarantined": "operator declares it lost",
+        },
         "draining": {"maintenance": "last attempt ended", "schedulable": "operator resumes"},
         "maintenance": {"schedulable": "operator resumes"},
         "quarantined": {"schedulable": "operator resumes", "draining": "operator drains"},

@@ -58,6 +58,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceShare:
+    """`milli` thousandths of a device that an attempt holds; 1,000 is all of it."""
+
+    uuid: str
+    kind: str
+    milli: int
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptSpec:
     """Everything an engine needs to start one attempt.
 
@@ -66,6 +75,7 @@ class AttemptSpec:
     the attempt ended and was forgotten). `lease_expires_us` is None for attempts that may outlive any
     silence of the plane; otherwise the engine ends the attempt by then unless `renew` moved it.
     `secrets` holds file name -> content and is never logged or written outside the attempt's own memory.
+    `devices` are what it holds, `device_paths` the device files that these need.
     """
 
     ref: str
@@ -80,6 +90,7 @@ class AttemptSpec:
     network: bool = False
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     device_paths: tuple[str, ...] = ()
+    devices: tuple[DeviceShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +129,19 @@ class ObservationPage:
 class DeviceReport:
     """A device that a host offers. `partition` is the profile of a hardware partition, empty for a whole one.
 
-    `uuid` stays the same as long as the device does (NVML's UUID for GPUs); `path` is its device file.
+    `uuid` stays the same as long as the device does (NVML's UUID for GPUs). `physical_uuid` is that of the
+    device that a partition is a part of, empty for a whole one. `paths` are the device files that it needs.
     """
 
     uuid: str
     kind: str
     model: str
     memory_bytes: int
-    path: str
+    paths: tuple[str, ...]
     healthy: bool = True
     detail: str = ""
     partition: str = ""
+    physical_uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

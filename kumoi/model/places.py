@@ -95,25 +95,37 @@ class Pool(Struct, frozen=True):
 
 
 class DeviceHealth(StrEnum):
-    """Whether a device may be given to work."""
+    """Whether a device may be given to work: only healthy ones are. Its host reports one that is gone no more."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"
+    GONE = "gone"
 
 
 class Device(Struct, frozen=True):
-    """A device of a host. `milli_used` thousandths of it are held by `attempts`."""
+    """A device of a host. `milli_used` thousandths of it are held by `attempts`.
+
+    A partition is a part of the device `physical_uuid`; of a whole device that is its own.
+    """
 
     id: Id
     uuid: str
+    physical_uuid: str
     kind: Name
     model: str
     partition: str | None
     memory_bytes: int
     health: DeviceHealth
     detail: str
+    service_start: str | None
     milli_used: int
     attempts: tuple[Id, ...]
+
+
+class HostDedicate(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose work alone a host takes from now on: an organization's (id or name), or everybody's (null)."""
+
+    organization: Annotated[str, Meta(min_length=1, max_length=63)] | None
 
 
 class Host(Struct, frozen=True):

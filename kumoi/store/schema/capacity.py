@@ -12,9 +12,11 @@ device_models = Table(
     Column("kind", String(63), nullable=False),
     # Theoretical peak of dense half precision in GFLOPS (C-18); figures with sparsity are refused (C-19).
     count("fp16_dense_gflops"),
+    count("fp16_sparse_gflops", nullable=True),
     count("memory_bytes"),
     Column("datasheet", String(400), nullable=False),
-    Column("datasheet_sha256", String(64), nullable=False),
+    # Empty while nobody has recorded the digest of the datasheet: then the model is not attested.
+    Column("datasheet_sha256", String(64), nullable=False, server_default=""),
     us("created_us"),
     version(),
     CheckConstraint("fp16_dense_gflops >= 0 AND memory_bytes >= 0", name="amounts"),

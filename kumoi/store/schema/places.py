@@ -61,6 +61,8 @@ hosts = Table(
     Column("fabric_island", String(63), nullable=False, server_default=""),
     ref("dedicated_to", "organizations", nullable=True),
     Column("boot_id", String(64), nullable=False),
+    # Of what its engine last reported of its devices: only what differs is looked at.
+    Column("devices_digest", String(64), nullable=False, server_default=""),
     us("seen_us", nullable=True),
     count("generation", default=0),
     version(),
@@ -85,17 +87,21 @@ devices = Table(
     id_column(),
     ref("host_id", "hosts"),
     Column("uuid", String(100), nullable=False),
+    # The device that this one is a part of, or itself: what is counted once.
+    Column("physical_uuid", String(100), nullable=False, server_default=""),
     Column("kind", String(63), nullable=False),
     Column("model", String(128), nullable=False),
     Column("partition", String(32), nullable=False, server_default=""),
     count("memory_bytes", default=0),
     Column("ordinal", Integer, nullable=False),
-    Column("path", String(200), nullable=False),
+    # Its device files, a comma between them.
+    Column("path", String(400), nullable=False),
     Column("health", String(12), nullable=False, server_default="healthy"),
     Column("detail", String(400), nullable=False, server_default=""),
     # Held thousandths, moved in the transaction that gives or takes them: nobody can hold more than there is.
     Column("milli_used", Integer, nullable=False, server_default="0"),
     us("seen_us", nullable=True),
+    # None once another device took its place, and its service with it.
     us("service_start_us", nullable=True),
     UniqueConstraint("host_id", "kind", "ordinal"),
     UniqueConstraint("host_id", "uuid"),
