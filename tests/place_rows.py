@@ -33,6 +33,8 @@ def host_add(world: World, name: str, *, state: str = "schedulable", pool: str |
         "id": id_new(IdKind.DEVICE),
         "host_id": host_id,
         "kind": "gpu",
+        "uuid": f"GPU-{name}",
+        "physical_uuid": f"GPU-{name}",
         "model": "H100",
         "ordinal": 0,
         "path": "/dev/gpu0",

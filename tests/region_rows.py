@@ -75,11 +75,17 @@ class RegionRows:
         self.write(schema.hosts, row | more)
         return str(row["id"])
 
-    def device_add(self, host_id: str, ordinal: int, *, kind: str = "gpu", model: str = "h200") -> str:
+    def device_add(
+        self, host_id: str, ordinal: int, *, kind: str = "gpu", model: str = "h200", **more: Any
+    ) -> str:
         """A device of a host."""
         device_id = id_new(IdKind.DEVICE)
+        uuid = f"{kind.upper()}-{host_id[-6:]}-{ordinal}"
         row = {"id": device_id, "host_id": host_id, "kind": kind, "model": model, "ordinal": ordinal}
-        self.write(schema.devices, row | {"path": f"/dev/{kind}{ordinal}"})
+        self.write(
+            schema.devices,
+            row | {"path": f"/dev/{kind}{ordinal}", "uuid": uuid, "physical_uuid": uuid} | more,
+        )
         return device_id
 
     def job_row(self, spec: JobSpec, *, organization: str = "one", **more: Any) -> dict[str, Any]:
@@ -117,6 +123,32 @@ class RegionRows:
             inserts.append((schema.job_dependencies, edges))
         self.store.commit_wait(Change(inserts))
         return str(row["id"])
+
+    def attempt_add(self, job_id: str, host_id: str, ordinal: int = 0, **more: Any) -> str:
+        """A running attempt, and its task of a job of the organization `one`."""
+        task_id, attempt_id = id_new(IdKind.TASK), id_new(IdKind.ATTEMPT)
+        common = {"job_id": job_id, "organization_id": self.organizations["one"]}
+        task = {"id": task_id, "ordinal": ordinal, "pool_id": self.pool, "priority": 0, "state": "active"}
+        attempt = {
+            "id": attempt_id,
+            "task_id": task_id,
+            "project_id": self.projects["one"],
+            "host_id": host_id,
+            "plan_id": "plan",
+            "candidates": 1,
+            "engine": "fake",
+            "number": 1,
+            "state": "running",
+            "epoch": 1,
+            "cpu_milli": 1_000,
+            "memory_bytes": GIB,
+            "placed_us": T0_US,
+            "start_before_us": T0_US + 60_000_000,
+            "started_us": T0_US,
+        }
+        rows = [(schema.tasks, [task | common | {"not_before_us": 0}])]
+        self.store.commit_wait(Change([*rows, (schema.attempts, [attempt | common | more])]))
+        return attempt_id
 
     def event(self, action: str = "job_create", **detail: object) -> dict[str, Any]:
         """The row of an event of the organization `one`."""

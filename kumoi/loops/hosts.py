@@ -2,9 +2,10 @@
 
 import logging
 
-from kumoi.engines.base import Engine, EngineUnavailable
+from kumoi.engines.base import DeviceReport, Engine, EngineUnavailable, HostReport
 from kumoi.loops.context import LoopContext
 from kumoi.model.time import US_PER_S
+from kumoi.store.devices import DeviceSeen
 from kumoi.store.hosts import HostSeen, hosts_see, hosts_settle
 from kumoi.store.writer import Fence
 
@@ -41,4 +42,33 @@ def _seen(engine: Engine) -> list[HostSeen]:
     except EngineUnavailable as error:
         _log.warning("the engine %s does not report its hosts: %s", engine.name, error)
         return []
-    return [HostSeen(r.name, r.cpu_milli, r.memory_bytes, r.boot_id, r.healthy, r.detail) for r in reports]
+    return [_host_seen(report) for report in reports]
+
+
+def _host_seen(report: HostReport) -> HostSeen:
+    return HostSeen(
+        name=report.name,
+        cpu_milli=report.cpu_milli,
+        memory_bytes=report.memory_bytes,
+        boot_id=report.boot_id,
+        healthy=report.healthy,
+        detail=report.detail,
+        disk_bytes=report.disk_bytes,
+        failure_domain=report.failure_domain,
+        fabric_island=report.fabric_island,
+        devices=tuple(_device_seen(device) for device in report.devices),
+    )
+
+
+def _device_seen(report: DeviceReport) -> DeviceSeen:
+    return DeviceSeen(
+        uuid=report.uuid,
+        physical_uuid=report.physical_uuid or report.uuid,
+        kind=report.kind,
+        model=report.model,
+        partition=report.partition,
+        memory_bytes=report.memory_bytes,
+        paths=report.paths,
+        healthy=report.healthy,
+        detail=report.detail,
+    )

@@ -95,7 +95,7 @@ class Pool(Struct, frozen=True):
 
 
 class DeviceHealth(StrEnum):
-    """Whether a device may be given to work: only healthy ones are. Its host reports one that is gone no more."""
+    """Whether a device may be given to work: only healthy ones are. Of one that is gone nothing is reported."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"

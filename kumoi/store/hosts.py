@@ -1,20 +1,28 @@
 """Hosts as the loops see them: registered from what engines report, lost when nothing is heard."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, exists, select, update
+from sqlalchemy import Connection, bindparam, exists, select, update
 
 from kumoi.model.ids import IdKind
+from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.places import HostHealth
+from kumoi.store.attempts import AttemptEnd, attempts_end
+from kumoi.store.devices import DeviceSeen, devices_digest, devices_see
 from kumoi.store.events import SYSTEM_ACTOR, event_row
+from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new
 from kumoi.store.schema import AnyRow, attempts, events, hosts, is_live, pools
 from kumoi.store.writer import Move, insert_many, move_many
 
+_END_LIMIT = 256
+
 
 @dataclass(frozen=True, slots=True)
 class HostSeen:
-    """What a health check found on one host."""
+    """What a health check found on one host. Without a failure domain the host is one of its own."""
 
     name: str
     cpu_milli: int
@@ -22,6 +30,10 @@ class HostSeen:
     boot_id: str
     healthy: bool
     detail: str
+    disk_bytes: int = 0
+    failure_domain: str = ""
+    fabric_island: str = ""
+    devices: tuple[DeviceSeen, ...] = ()
 
 
 def hosts_of_engine(connection: Connection, engine: str) -> Sequence[AnyRow]:
@@ -43,101 +55,177 @@ def hosts_see(
 ) -> None:
     """Write what was seen: new hosts join `pool` (the engine's first one if it is empty).
 
-    Silent hosts are lost. A host waits outside until its pool is there.
+    Silent hosts are lost. A host waits outside until its pool is there. A device that became unhealthy
+    drains its host.
     """
+    look = _Look(connection, platform_id, now_us, cell)
     known = {row.name: row for row in hosts_of_engine(connection, engine)}
     for report in seen:
         row = known.pop(report.name, None)
         if row is None:
-            _host_register(connection, engine, report, pool, platform_id, now_us, cell)
+            look.host_register(engine, report, pool)
         else:
-            _host_update(connection, row, report, platform_id, now_us)
+            look.host_update(row, report)
     for row in known.values():
         if row.health == "up" and now_us - (row.seen_us or 0) > lost_after_us:
-            values = {"health": "lost", "detail": "no health report", "generation": row.generation + 1}
-            connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
-            _event(connection, "host_lost", row.id, platform_id, now_us, {"name": row.name})
+            look.host_lose(row)
+    look.finish()
 
 
 def hosts_settle(connection: Connection, engine: str, platform_id: str, now_us: int) -> int:
     """Move drained hosts without live attempts to maintenance. Returns how many."""
     live = exists(select(1).where(attempts.c.host_id == hosts.c.id, is_live()))
     statement = (
-        select(hosts.c.id)
+        select(hosts.c.id, hosts.c.generation)
         .join(pools, pools.c.id == hosts.c.pool_id)
         .where(pools.c.engine == engine, hosts.c.state == "draining", ~live)
     )
-    drained = connection.execute(statement).scalars().all()
-    move_many(connection, [Move(hosts, host_id, "draining", "maintenance", {}) for host_id in drained])
-    for host_id in drained:
-        _event(connection, "host_drained", host_id, platform_id, now_us, {})
+    drained = connection.execute(statement).all()
+    move_many(
+        connection,
+        [
+            Move(hosts, row.id, "draining", "maintenance", {"generation": row.generation + 1})
+            for row in drained
+        ],
+    )
+    host_touch(connection, [row.id for row in drained])
+    insert_many(
+        connection, events, [_event("host_drained", row.id, platform_id, now_us, {}) for row in drained]
+    )
     return len(drained)
 
 
-def _host_register(
-    connection: Connection,
-    engine: str,
-    report: HostSeen,
-    pool: str,
-    platform_id: str,
-    now_us: int,
-    cell: int,
-) -> None:
-    joined = select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
-    if pool:
-        joined = joined.where(pools.c.name == pool)
-    pool_id = connection.execute(joined).scalar()
-    if pool_id is None:
-        return
-    host_id = id_new(IdKind.HOST, cell)
-    row = {
-        "id": host_id,
-        "pool_id": pool_id,
-        "name": report.name,
-        "health": "up" if report.healthy else "lost",
-        "detail": report.detail[:400],
-        "cpu_milli": report.cpu_milli,
-        "memory_bytes": report.memory_bytes,
-        "failure_domain": report.name,
-        "boot_id": report.boot_id,
-        "seen_us": now_us,
-    }
-    insert_many(connection, hosts, [row])
-    detail = {"name": report.name, "cpu_milli": report.cpu_milli, "memory_bytes": report.memory_bytes}
-    _event(connection, "host_register", host_id, platform_id, now_us, detail)
+def host_attempts_lose(connection: Connection, host_id: str, now_us: int) -> int:
+    """End the live attempts of a host that was declared lost, as of when it was last seen. Returns how many.
+
+    Whoever declares it answers for it that nothing runs there any more: their tasks may start elsewhere.
+    """
+    seen_us = connection.execute(select(hosts.c.seen_us).where(hosts.c.id == host_id)).scalar() or 0
+    rows = connection.execute(select(attempts).where(attempts.c.host_id == host_id, is_live())).all()
+    ends = [
+        AttemptEnd(
+            attempt_id=row.id,
+            outcome=AttemptOutcome.HOST_LOST,
+            exit_code=None,
+            signal=None,
+            started_us=row.started_us,
+            ended_us=max(seen_us, row.started_us or 0, row.metered_us or 0),
+            cpu_us=0,
+            memory_peak_bytes=0,
+            detail="the operator declared the host lost",
+        )
+        for row in rows
+    ]
+    for first in range(0, len(ends), _END_LIMIT):
+        attempts_end(connection, ends[first : first + _END_LIMIT], now_us)
+    return len(ends)
 
 
-def _host_update(
-    connection: Connection, row: AnyRow, report: HostSeen, platform_id: str, now_us: int
-) -> None:
-    health = "up" if report.healthy else "lost"
-    facts = {
-        "health": health,
-        "detail": report.detail[:400],
-        "cpu_milli": report.cpu_milli,
-        "memory_bytes": report.memory_bytes,
-        "boot_id": report.boot_id,
-    }
-    changed = any(getattr(row, name) != value for name, value in facts.items())
-    values: dict[str, object] = {**facts, "seen_us": now_us}
-    if changed:
+@dataclass(slots=True)
+class _Look:
+    """One look at the hosts of an engine: rows are written as it goes, what is alike together at its end."""
+
+    connection: Connection
+    platform_id: str
+    now_us: int
+    cell: int
+    touched: list[str] = field(default_factory=list)
+    same: list[dict[str, Any]] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def host_register(self, engine: str, report: HostSeen, pool: str) -> None:
+        """A host that was never seen before."""
+        joined = select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
+        if pool:
+            joined = joined.where(pools.c.name == pool)
+        pool_id = self.connection.execute(joined).scalar()
+        if pool_id is None:
+            return
+        host_id = id_new(IdKind.HOST, self.cell)
+        row = {"id": host_id, "pool_id": pool_id, "name": report.name, "seen_us": self.now_us}
+        insert_many(self.connection, hosts, [row | _facts(report)])
+        detail = {
+            "name": report.name,
+            "cpu_milli": report.cpu_milli,
+            "memory_bytes": report.memory_bytes,
+            "disk_bytes": report.disk_bytes,
+        }
+        self.event("host_register", host_id, detail)
+        self.touched.append(host_id)
+        if report.devices:
+            self.devices_write(host_id, report, "schedulable")
+
+    def host_update(self, row: AnyRow, report: HostSeen) -> None:
+        """A host that is known."""
+        facts = _facts(report)
+        if all(getattr(row, name) == value for name, value in facts.items()):
+            self.same.append({"of_id": row.id, "at_us": self.now_us})
+            return
         # What was decided on the old facts must be decided again.
-        values |= {"generation": row.generation + 1, "version": row.version + 1}
-    connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
-    if row.health != health:
-        action = "host_up" if health == "up" else "host_lost"
-        _event(connection, action, row.id, platform_id, now_us, {"name": row.name})
+        values = facts | {
+            "seen_us": self.now_us,
+            "generation": row.generation + 1,
+            "version": row.version + 1,
+        }
+        self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
+        self.touched.append(row.id)
+        if row.health != facts["health"]:
+            action = "host_up" if report.healthy else "host_lost"
+            self.event(action, row.id, {"name": row.name})
+        if row.devices_digest != facts["devices_digest"]:
+            self.devices_write(row.id, report, row.state)
+
+    def host_lose(self, row: AnyRow) -> None:
+        """A host that nothing was heard of for too long."""
+        values = {"health": HostHealth.LOST, "detail": "no health report", "generation": row.generation + 1}
+        self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
+        self.touched.append(row.id)
+        self.event("host_lost", row.id, {"name": row.name})
+
+    def devices_write(self, host_id: str, report: HostSeen, state: str) -> None:
+        """The devices of a host; those that became unhealthy drain it."""
+        changes = devices_see(self.connection, host_id, report.devices, self.now_us, self.cell)
+        if changes.added:
+            self.event("device_register", host_id, {"name": report.name, "devices": list(changes.added)})
+        for uuid, why in changes.sick.items():
+            self.event("device_unhealthy", host_id, {"name": report.name, "device": uuid, "why": why[:200]})
+        if changes.healed:
+            self.event("device_healthy", host_id, {"name": report.name, "devices": list(changes.healed)})
+        if changes.sick and state == "schedulable":
+            move_many(self.connection, [Move(hosts, host_id, "schedulable", "draining", {})])
+
+    def event(self, action: str, host_id: str, detail: Mapping[str, object]) -> None:
+        """Tell of it at the end of the look."""
+        self.events.append(_event(action, host_id, self.platform_id, self.now_us, detail))
+
+    def finish(self) -> None:
+        """Write what was gathered."""
+        if self.same:
+            self.connection.execute(_SAME, self.same)
+        host_touch(self.connection, self.touched)
+        insert_many(self.connection, events, self.events)
+
+
+_SAME = update(hosts).where(hosts.c.id == bindparam("of_id")).values(seen_us=bindparam("at_us"))
+
+
+def _facts(report: HostSeen) -> dict[str, Any]:
+    return {
+        "health": HostHealth.UP if report.healthy else HostHealth.LOST,
+        "detail": report.detail[:400],
+        "cpu_milli": report.cpu_milli,
+        "memory_bytes": report.memory_bytes,
+        "disk_bytes": report.disk_bytes,
+        "failure_domain": report.failure_domain or report.name,
+        "fabric_island": report.fabric_island,
+        "boot_id": report.boot_id,
+        "devices_digest": devices_digest(report.devices),
+    }
 
 
 def _event(
-    connection: Connection,
-    action: str,
-    host_id: str,
-    platform_id: str,
-    now_us: int,
-    detail: dict[str, object],
-) -> None:
-    row = event_row(
+    action: str, host_id: str, platform_id: str, now_us: int, detail: Mapping[str, object]
+) -> dict[str, Any]:
+    return event_row(
         action, at_us=now_us, actor=SYSTEM_ACTOR, resource=host_id, organization=platform_id, detail=detail
     )
-    insert_many(connection, events, [row])

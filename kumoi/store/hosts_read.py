@@ -2,13 +2,24 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, or_, select
 
-from kumoi.model.places import Device, Host, HostHealth
+from kumoi.model.places import Device, DeviceHealth, Host, HostHealth
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.schema import AnyRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What live attempts hold of a host, and how many they are."""
+
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+    attempts: int = 0
 
 
 def host_id_find(connection: Connection, name_or_id: str) -> str | None:
@@ -49,51 +60,74 @@ def _hosts(connection: Connection, rows: Sequence[AnyRow]) -> Sequence[Host]:
         return []
     held = _held(connection, host_ids)
     devices = _devices(connection, host_ids)
-    hosts = []
-    for row in rows:
-        cpu_milli_used, memory_bytes_used, attempts = held.get(row.id, (0, 0, 0))
-        hosts.append(
-            Host(
-                id=row.id,
-                name=row.name,
-                pool=row.pool_id,
-                state=row.state,
-                health=HostHealth(row.health),
-                detail=row.detail,
-                cpu_milli=row.cpu_milli,
-                memory_bytes=row.memory_bytes,
-                cpu_milli_used=cpu_milli_used,
-                memory_bytes_used=memory_bytes_used,
-                attempts=attempts,
-                failure_domain=row.failure_domain,
-                devices=tuple(devices[row.id]),
-                seen_at=None if row.seen_us is None else time_format(row.seen_us),
-                version=row.version,
-            )
-        )
-    return hosts
+    return [_host(row, held.get(row.id, _Held()), tuple(devices[row.id])) for row in rows]
 
 
-def _held(connection: Connection, host_ids: Sequence[str]) -> dict[str, tuple[int, int, int]]:
-    """CPU, memory and number of the live attempts of each host."""
+def _host(row: AnyRow, held: _Held, devices: tuple[Device, ...]) -> Host:
+    return Host(
+        id=row.id,
+        name=row.name,
+        pool=row.pool_id,
+        state=row.state,
+        health=HostHealth(row.health),
+        detail=row.detail,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_bytes,
+        disk_bytes=row.disk_bytes,
+        cpu_milli_used=held.cpu_milli,
+        memory_bytes_used=held.memory_bytes,
+        disk_bytes_used=held.disk_bytes,
+        attempts=held.attempts,
+        failure_domain=row.failure_domain,
+        fabric_island=row.fabric_island,
+        dedicated_to=row.dedicated_to,
+        devices=devices,
+        seen_at=None if row.seen_us is None else time_format(row.seen_us),
+        version=row.version,
+    )
+
+
+def _held(connection: Connection, host_ids: Sequence[str]) -> dict[str, _Held]:
+    """What the live attempts of each host hold."""
     table = schema.attempts
+    amounts = (table.c.cpu_milli, table.c.memory_bytes, table.c.disk_bytes)
     rows = connection.execute(
-        select(table.c.host_id, func.sum(table.c.cpu_milli), func.sum(table.c.memory_bytes), func.count())
+        select(table.c.host_id, *(func.sum(amount) for amount in amounts), func.count())
         .where(table.c.host_id.in_(host_ids), schema.is_live())
         .group_by(table.c.host_id)
     )
-    return {host_id: (int(cpu_milli), int(memory), count) for host_id, cpu_milli, memory, count in rows}
+    return {host_id: _Held(*(int(amount) for amount in amounts)) for host_id, *amounts in rows}
 
 
 def _devices(connection: Connection, host_ids: Sequence[str]) -> dict[str, list[Device]]:
-    devices, holders = schema.devices, schema.attempt_devices
-    rows = connection.execute(
-        select(devices, holders.c.attempt_id)
-        .outerjoin(holders, (holders.c.device_id == devices.c.id) & ~holders.c.released)
-        .where(devices.c.host_id.in_(host_ids))
-        .order_by(devices.c.host_id, devices.c.kind, devices.c.ordinal)
-    )
+    table, holders = schema.devices, schema.attempt_devices
+    held: dict[str, list[str]] = defaultdict(list)
+    for device_id, attempt_id in connection.execute(
+        select(holders.c.device_id, holders.c.attempt_id)
+        .join(table, table.c.id == holders.c.device_id)
+        .where(table.c.host_id.in_(host_ids), schema.is_false(holders.c.released))
+        .order_by(holders.c.attempt_id)
+    ):
+        held[device_id].append(attempt_id)
     found: dict[str, list[Device]] = defaultdict(list)
-    for row in rows:
-        found[row.host_id].append(Device(id=row.id, kind=row.kind, model=row.model, attempt=row.attempt_id))
+    statement = select(table).where(table.c.host_id.in_(host_ids))
+    for row in connection.execute(statement.order_by(table.c.host_id, table.c.kind, table.c.ordinal)):
+        found[row.host_id].append(_device(row, tuple(held[row.id])))
     return found
+
+
+def _device(row: AnyRow, attempts: tuple[str, ...]) -> Device:
+    return Device(
+        id=row.id,
+        uuid=row.uuid,
+        physical_uuid=row.physical_uuid or row.uuid,
+        kind=row.kind,
+        model=row.model,
+        partition=row.partition or None,
+        memory_bytes=row.memory_bytes,
+        health=DeviceHealth(row.health),
+        detail=row.detail,
+        service_start=None if row.service_start_us is None else time_format(row.service_start_us),
+        milli_used=row.milli_used,
+        attempts=attempts,
+    )
