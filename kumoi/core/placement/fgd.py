@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from math import floor, log
 
+import msgspec
 import numpy as np
 
 from kumoi.core.placement.host_table import HostTable, Ints, Rows
@@ -37,7 +38,8 @@ class Fgd:
         self._known = tasks
         self._arrivals: deque[Shape] = deque(maxlen=WINDOW_ARRIVALS)
         self._since_refresh = 0
-        self._scorer = FgdScorer(table, typical_types(tasks or {}))
+        self._typical = typical_types(tasks or {})
+        self._scorer = FgdScorer(table, self._typical)
 
     def scorer(self) -> Scorer:
         """See `Policy`."""
@@ -58,8 +60,18 @@ class Fgd:
     def refresh(self) -> None:
         """Take the typical tasks from the last `WINDOW_ARRIVALS` arrivals."""
         if self._known is None:
-            self._scorer = FgdScorer(self._table, typical_types(Counter(self._arrivals)))
+            self._typical = typical_types(Counter(self._arrivals))
+            self._scorer = FgdScorer(self._table, self._typical)
         self._since_refresh = 0
+
+    def state(self) -> bytes:
+        """The typical tasks with their counts."""
+        return msgspec.msgpack.encode(list(self._typical.items()), order="deterministic")
+
+    def state_put(self, state: bytes) -> None:
+        """Take over typical tasks."""
+        self._typical = dict(msgspec.msgpack.decode(state, type=list[tuple[Shape, int]]))
+        self._scorer = FgdScorer(self._table, self._typical)
 
 
 def typical_types(tasks: Mapping[Shape, int]) -> dict[Shape, int]:

@@ -184,6 +184,10 @@ class HostTable:
         """Undo `take`."""
         self._use(row, shape, slots, -1)
 
+    def occupy(self, row: int, shape: Shape, slots: Sequence[int]) -> None:
+        """`take` for what is there already, whether or not there is room for it."""
+        self._use(row, shape, slots, 1)
+
     def changed_since(self, changes: int) -> Rows | None:
         """The rows changed since `changes` had this value, each once; None if the log does not reach back."""
         start = changes - self._log_base

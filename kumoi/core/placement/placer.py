@@ -46,16 +46,24 @@ class Placer:
 
     A task goes to the host of the least cost, on equal costs to the lowest row; it is refused only if it fits
     on no host. After `refresh` a shape's hosts are scored anew when it is next asked for: at once on up to
-    `STEP_ROWS` hosts, else so many hosts with each choice, and the choice follows the policy as it was before
-    until all are done.
+    `step_rows` hosts, else so many hosts with each choice, and the choice follows the policy as it was before
+    until all are done. So no choice waits for a refresh; only a shape's first one looks at all hosts.
     """
 
-    def __init__(self, table: HostTable, policy: Policy, shapes_bytes: int = SHAPES_BYTES) -> None:
+    def __init__(
+        self,
+        table: HostTable,
+        policy: Policy,
+        *,
+        shapes_bytes: int = SHAPES_BYTES,
+        step_rows: int = STEP_ROWS,
+    ) -> None:
         self.table = table
         self.policy = policy
         self._scorer = policy.scorer()
         self._rows: OrderedDict[Shape, _CostRow] = OrderedDict()
         self._shapes_bytes = shapes_bytes
+        self._step_rows = step_rows
 
     def choose(self, shape: Shape, allowed: Bools | None = None) -> int | None:
         """The best row among those `allowed` (bool[N]; None: all); None only when the shape fits on none."""
@@ -82,10 +90,10 @@ class Placer:
             row = self._row_make(shape)
         else:
             self._rows.move_to_end(shape)
-            if row.seen != self.table.changes:
-                self._follow(row, shape)
             if row.scorer is not self._scorer:
                 row = self._inherit(row, shape)
+            if row.seen != self.table.changes:
+                self._follow(row, shape)
         return row.costs
 
     def take(self, row: int, shape: Shape) -> tuple[int, ...]:
@@ -145,23 +153,21 @@ class Placer:
             self._score(row, shape, changed)
 
     def _inherit(self, row: _CostRow, shape: Shape) -> _CostRow:
-        """Score a step of the hosts by the policy as it is now; returns the row that answers."""
+        """Score a step of the hosts by the policy as it is now; returns the row that answers until then."""
         heir = row.heir
         if heir is None or heir.scorer is not self._scorer:
-            heir = row.heir = _CostRow(self._scorer, row.costs.size, self.table.changes)
-        self._score_steps(heir, shape, STEP_ROWS)
+            heir = row.heir = _CostRow(self._scorer, len(self.table), self.table.changes)
+        self._score_steps(heir, shape, self._step_rows)
         if heir.done < heir.costs.size:
             return row
-        if heir.seen != self.table.changes:
-            self._follow(heir, shape)
         self._rows[shape] = heir
         return heir
 
     def _score_steps(self, row: _CostRow, shape: Shape, count: int) -> None:
         """Score the next `count` hosts of a row."""
         end = min(row.done + count, row.costs.size)
-        for start in range(row.done, end, STEP_ROWS):
-            self._score(row, shape, np.arange(start, min(start + STEP_ROWS, end)))
+        for start in range(row.done, end, self._step_rows):
+            self._score(row, shape, np.arange(start, min(start + self._step_rows, end)))
         row.done = end
 
     def _score(self, row: _CostRow, shape: Shape, rows: Rows) -> None:

@@ -45,6 +45,12 @@ class Policy(Protocol):
     def refresh(self) -> None:
         """Draw conclusions from what was learned. Deterministic in the sequence of what was learned."""
 
+    def state(self) -> bytes:
+        """The conclusions alone: all that the scorer depends on besides the table. Recorded with plans."""
+
+    def state_put(self, state: bytes) -> None:
+        """Take over conclusions: the next scorer decides exactly as the one whose `state` this was."""
+
 
 class PlainScorer:
     """A scorer without parameters but the size of the largest host, as it was when this was made."""
@@ -73,7 +79,7 @@ class PlainPolicy:
         self._scorer = scorer
 
     def scorer(self) -> Scorer:
-        """See `Policy`; a refresh takes note of larger hosts."""
+        """See `Policy`; takes note of larger hosts."""
         return self._scorer(self._table)
 
     def learn(self, shape: Shape) -> None:
@@ -88,6 +94,13 @@ class PlainPolicy:
 
     def refresh(self) -> None:
         """Nothing to conclude."""
+
+    def state(self) -> bytes:
+        """Nothing was concluded."""
+        return b""
+
+    def state_put(self, state: bytes) -> None:
+        """Nothing to take over."""
 
 
 class PackScorer(PlainScorer):
