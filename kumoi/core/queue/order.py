@@ -1,0 +1,229 @@
+"""The order in which waiting work is considered, and what is held back.
+
+1. **Class first**: guaranteed, standard, preemptible. But a class that holds less of the pool than its floor
+   (`CLASS_FLOORS`) goes before all classes above it, so none is starved by those.
+2. **Organizations by level** (weighted dominant share, held and lately held), the lowest first; each group
+   that is taken raises its organization's level (progressive filling). An organization that holds nothing
+   and whose oldest group has waited for `STARVATION_S` goes before all of its class that hold something:
+   heavy use in the past delays, it never excludes. It then holds something itself, so this gains an
+   organization one group at a time, and a flood of work no more than that.
+3. **Within an organization** by submission, where a point of priority is worth `AGING_S` of waiting. Groups
+   that have waited for `STARVATION_S` go before all younger ones whatever their priority.
+
+A tenant's priority orders its own work only. A group that would pass its organization's quota or budget is
+held and blocks nobody, not even smaller groups of its organization. Ties: the earlier submission of the group
+whose turn it is, then the organization's id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import groupby
+
+from kumoi.core.placement.snapshot import TaskView
+from kumoi.core.queue.fairness import NOTHING, Amounts, amounts_of, dominant_share, level
+from kumoi.core.queue.prices import FREE, Prices, price_microyen
+from kumoi.core.queue.standing import PoolUse, Standing
+from kumoi.model.time import US_PER_S
+
+AGING_S = 60
+STARVATION_S = 86_400
+CLASS_FLOORS = (0.0, 0.05, 0.01)
+"""By class rank: the dominant share of the pool up to which a class goes before those above it."""
+
+
+class HeldReason(StrEnum):
+    """Why a task is not considered now."""
+
+    OVER_QUOTA = "over quota"
+    OVER_BUDGET = "over budget"
+    WAITS_TURN = "waits for its turn"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A task that waits, since `submitted_us`."""
+
+    task: TaskView
+    submitted_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A task that is not considered now."""
+
+    task_id: str
+    reason: HeldReason
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Tasks in the order in which to place them, gangs together; the others with a reason."""
+
+    tasks: tuple[TaskView, ...]
+    held: tuple[Held, ...]
+
+
+@dataclass(slots=True)
+class _Group:
+    """A gang, or a task of its own."""
+
+    tasks: list[TaskView]
+    submitted_us: int
+    amounts: Amounts
+    price_microyen: int
+
+
+@dataclass(slots=True)
+class _Account:
+    """An organization's standing as groups are taken."""
+
+    organization_id: str
+    standing: Standing
+    capacity: Amounts
+    held: Amounts
+    taken: Amounts = NOTHING
+    spent_microyen: int = 0
+
+    def level(self) -> float:
+        return level(self.held, self.capacity, self.standing.usage_s, self.standing.weight)
+
+    def refusal(self, group: _Group) -> HeldReason | None:
+        """Why the organization may not take the group."""
+        for wanted, taken, most in zip(group.amounts, self.taken, self.standing.quota_left, strict=True):
+            if most is not None and wanted and taken + wanted > most:
+                return HeldReason.OVER_QUOTA
+        left = self.standing.budget_left_microyen
+        if left is not None and (left <= 0 or self.spent_microyen + group.price_microyen > left):
+            return HeldReason.OVER_BUDGET
+        return None
+
+    def take(self, group: _Group) -> None:
+        self.held = self.held.plus(group.amounts)
+        self.taken = self.taken.plus(group.amounts)
+        self.spent_microyen += group.price_microyen
+
+
+_Key = tuple[int, float, int, str]
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The groups of an organization in one class, the next one last."""
+
+    account: _Account
+    groups: list[_Group]
+    starved_us: int
+
+    def key(self) -> _Key:
+        """When its turn is; grows as groups are taken."""
+        head = self.groups[-1]
+        if head.submitted_us <= self.starved_us and self.account.held.tasks == 0:
+            return 0, 0.0, head.submitted_us, self.account.organization_id
+        return 1, self.account.level(), head.submitted_us, self.account.organization_id
+
+
+def order(
+    waiting: Mapping[str, Sequence[Waiting]],
+    standings: Mapping[str, Standing],
+    use: PoolUse,
+    now_us: int,
+    most: int,
+    prices: Prices = FREE,
+) -> Order:
+    """Order what waits in a pool, given by organization: about `most` tasks, as gangs stay whole.
+
+    A missing standing is that of a newcomer. The cost is that of sorting what is given and of `most` turns:
+    give a window of each organization's queue, not all of it.
+    """
+    accounts = {
+        name: _Account(
+            name, standings.get(name, Standing()), use.capacity, use.by_organization.get(name, NOTHING)
+        )
+        for name in waiting
+    }
+    heaps = _heaps(waiting, accounts, now_us, prices)
+    shares = [dominant_share(total, use.capacity) for total in use.by_class]
+    totals = list(use.by_class)
+    tasks: list[TaskView] = []
+    held: list[Held] = []
+    while any(heaps) and len(tasks) < most:
+        rank = _class_next(heaps, shares)
+        queue = _pop(heaps[rank])
+        group = queue.groups.pop()
+        reason = queue.account.refusal(group)
+        if reason is None:
+            queue.account.take(group)
+            tasks += group.tasks
+            totals[rank] = totals[rank].plus(group.amounts)
+            shares[rank] = dominant_share(totals[rank], use.capacity)
+        else:
+            held += [Held(task.id, reason) for task in group.tasks]
+        if queue.groups:
+            heappush(heaps[rank], (queue.key(), queue))
+    held += [
+        Held(task.id, queue.account.refusal(group) or HeldReason.WAITS_TURN)
+        for heap in heaps
+        for _, queue in heap
+        for group in reversed(queue.groups)
+        for task in group.tasks
+    ]
+    return Order(tuple(tasks), tuple(held))
+
+
+def _heaps(
+    waiting: Mapping[str, Sequence[Waiting]], accounts: Mapping[str, _Account], now_us: int, prices: Prices
+) -> list[list[tuple[_Key, _Queue]]]:
+    """For each class the queues of its organizations, the one whose turn it is on top."""
+    heaps: list[list[tuple[_Key, _Queue]]] = [[] for _ in CLASS_FLOORS]
+    starved_us = now_us - STARVATION_S * US_PER_S
+    for organization_id, theirs in waiting.items():
+        in_turn = sorted(theirs, key=lambda one: _turn(one, starved_us))
+        for rank, of_class in groupby(in_turn, key=lambda one: one.task.class_rank):
+            groups = _groups(list(of_class), prices)
+            queue = _Queue(accounts[organization_id], groups, starved_us)
+            heaps[rank].append((queue.key(), queue))
+    for heap in heaps:
+        heapify(heap)
+    return heaps
+
+
+def _turn(one: Waiting, starved_us: int) -> tuple[int, bool, int, int, str, str]:
+    task = one.task
+    young = one.submitted_us > starved_us
+    turn_us = one.submitted_us - task.priority * AGING_S * US_PER_S if young else one.submitted_us
+    return task.class_rank, young, turn_us, one.submitted_us, task.gang or "", task.id
+
+
+def _groups(of_class: Sequence[Waiting], prices: Prices) -> list[_Group]:
+    """Gangs whole where their first task stands; the next group last."""
+    by_group: dict[str, list[Waiting]] = {}
+    for one in of_class:
+        by_group.setdefault(one.task.gang or one.task.id, []).append(one)
+    groups = []
+    for members in by_group.values():
+        task, count = members[0].task, len(members)
+        amounts = amounts_of(task).times(count)
+        price = price_microyen(prices, amounts, task.wall_time_s)
+        groups.append(_Group([one.task for one in members], members[0].submitted_us, amounts, price))
+    groups.reverse()
+    return groups
+
+
+def _class_next(heaps: Sequence[Sequence[object]], shares: Sequence[float]) -> int:
+    """The lowest class below its floor, else the highest that waits."""
+    ranks = [rank for rank, heap in enumerate(heaps) if heap]
+    below = [rank for rank in ranks if shares[rank] < CLASS_FLOORS[rank]]
+    return below[-1] if below else ranks[0]
+
+
+def _pop(heap: list[tuple[_Key, _Queue]]) -> _Queue:
+    """The queue whose turn it is. Keys only grow, so an entry out of date is put back where it belongs."""
+    while True:
+        key, queue = heap[0]
+        current = queue.key()
+        if current == key:
+            heappop(heap)
+            return queue
+        heapreplace(heap, (current, queue))
