@@ -20,6 +20,7 @@ from kumoi.store.schema.records import (
 from kumoi.store.schema.shares import (
     budgets,
     fair_shares,
+    pool_uses,
     quotas,
     rates,
     reservation_hosts,
@@ -63,6 +64,7 @@ __all__ = [
     "metadata",
     "organizations",
     "plans",
+    "pool_uses",
     "pools",
     "principals",
     "projects",

@@ -40,23 +40,39 @@ budgets = Table(
     metadata,
     Column("organization_id", String(40), primary_key=True),
     count("month_microyen"),
-    # Summed from the metered use of the month by the upkeep loop; never the bill itself.
-    count("spent_microyen", default=0),
+    # The metered use of the month, summed by the upkeep loop: never the bill itself. What had ended by
+    # `settled_us` is in `settled_microyen` and is not looked at again.
     Column("month", String(7), nullable=False),
+    count("spent_microyen", default=0),
+    count("settled_microyen", default=0),
+    us("settled_us"),
     us("updated_us"),
     version(),
-    CheckConstraint("month_microyen >= 0 AND spent_microyen >= 0", name="amounts"),
+    CheckConstraint(
+        "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen", name="amounts"
+    ),
 )
 
 fair_shares = Table(
     "fair_shares",
     metadata,
     Column("organization_id", String(40), primary_key=True),
-    Column("weight", Integer, nullable=False, server_default="1"),
-    # Dominant-share seconds, decayed to `decayed_us`.
-    Column("usage_s", Float(53), nullable=False, server_default="0"),
-    us("decayed_us"),
-    CheckConstraint("weight BETWEEN 1 AND 1000 AND usage_s >= 0", name="amounts"),
+    Column("weight", Integer, nullable=False),
+    us("updated_us"),
+    version(),
+    CheckConstraint("weight BETWEEN 1 AND 1000", name="weight"),
+)
+
+pool_uses = Table(
+    "pool_uses",
+    metadata,
+    Column("pool_id", String(40), primary_key=True),
+    Column("organization_id", String(40), primary_key=True),
+    # Decayed share-seconds up to `at_us`, and the dominant share that was held then.
+    Column("usage_s", Float(53), nullable=False),
+    Column("share", Float(53), nullable=False),
+    us("at_us"),
+    CheckConstraint("usage_s >= 0 AND share >= 0", name="amounts"),
 )
 
 reservations = Table(

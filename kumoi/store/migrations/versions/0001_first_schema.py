@@ -14,11 +14,16 @@ def upgrade() -> None:
         "budgets",
         sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("month_microyen", sa.BigInteger(), nullable=False),
-        sa.Column("spent_microyen", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("month", sa.String(length=7), nullable=False),
+        sa.Column("spent_microyen", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("settled_microyen", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("settled_us", sa.BigInteger(), nullable=False),
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
-        sa.CheckConstraint("month_microyen >= 0 AND spent_microyen >= 0", name=op.f("ck_budgets_amounts")),
+        sa.CheckConstraint(
+            "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen",
+            name=op.f("ck_budgets_amounts"),
+        ),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_budgets")),
     )
     op.create_table(
@@ -57,10 +62,10 @@ def upgrade() -> None:
     op.create_table(
         "fair_shares",
         sa.Column("organization_id", sa.String(length=40), nullable=False),
-        sa.Column("weight", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("usage_s", sa.Float(precision=53), server_default="0", nullable=False),
-        sa.Column("decayed_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("weight BETWEEN 1 AND 1000 AND usage_s >= 0", name=op.f("ck_fair_shares_amounts")),
+        sa.Column("weight", sa.Integer(), nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("weight BETWEEN 1 AND 1000", name=op.f("ck_fair_shares_weight")),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_fair_shares")),
     )
     op.create_table(
@@ -142,6 +147,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_plans_base_id_id"), "plans", ["base_id", "id"], unique=False)
     op.create_index(op.f("ix_plans_decided_us"), "plans", ["decided_us"], unique=False)
+    op.create_table(
+        "pool_uses",
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("usage_s", sa.Float(precision=53), nullable=False),
+        sa.Column("share", sa.Float(precision=53), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("usage_s >= 0 AND share >= 0", name=op.f("ck_pool_uses_amounts")),
+        sa.PrimaryKeyConstraint("pool_id", "organization_id", name=op.f("pk_pool_uses")),
+    )
     op.create_table(
         "quotas",
         sa.Column("organization_id", sa.String(length=40), nullable=False),
