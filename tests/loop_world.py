@@ -16,7 +16,7 @@ from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.orphans import orphans_activate
-from kumoi.loops.placement import placement_activate
+from kumoi.loops.placement import PlacementMemory, placement_activate
 from kumoi.loops.retention import retention_activate
 from kumoi.loops.tasks import tasks_activate
 from kumoi.loops.upkeep import upkeep_activate
@@ -36,10 +36,12 @@ INCARNATION = "incarnation-1"
 ENDED = ("succeeded", "failed", "cancelled")
 ORDER = ("hosts", "jobs", "placement", "tasks", "upkeep", "orphans", "ledger", "retention")
 Activate = Callable[[LoopContext, Fence], bool]
+MEMORY: dict[int, PlacementMemory] = {}
+"""What placement remembers, by the world's context: lost with every start."""
 LOOPS: dict[str, Activate] = {
     "hosts": hosts_activate,
     "jobs": jobs_activate,
-    "placement": placement_activate,
+    "placement": lambda context, fence: placement_activate(MEMORY[id(context)], context, fence),
     "tasks": tasks_activate,
     "upkeep": upkeep_activate,
     "orphans": orphans_activate,
@@ -106,6 +108,7 @@ class World:
             platform_organization_id=self.region.platform,
             retention=self.retention,
         )
+        MEMORY[id(self.context)] = PlacementMemory()
 
     def activate(self, *names: str) -> None:
         """Run loops in this order, each until it says that there is no more to do."""
@@ -164,6 +167,8 @@ class World:
         """Change a row behind everybody's back, as an operator's request does."""
         statement = table.update().where(table.c.id == row_id)
         self.store.transact_wait(None, lambda connection: connection.execute(statement, values))
+        if table is schema.hosts:
+            self.region.touch(row_id)
 
 
 def check_consistent(world: World) -> None:

@@ -73,7 +73,12 @@ class RegionRows:
             "seen_us": T0_US,
         }
         self.write(schema.hosts, row | more)
+        self.touch(str(row["id"]))
         return str(row["id"])
+
+    def touch(self, host_id: str) -> None:
+        """Note that a host's room changed, as whoever changes it does."""
+        self.write(schema.host_touches, {"host_id": host_id})
 
     def device_add(
         self, host_id: str, ordinal: int, *, kind: str = "gpu", model: str = "h200", **more: Any
@@ -86,6 +91,7 @@ class RegionRows:
             schema.devices,
             row | {"path": f"/dev/{kind}{ordinal}", "uuid": uuid, "physical_uuid": uuid} | more,
         )
+        self.touch(host_id)
         return device_id
 
     def job_row(self, spec: JobSpec, *, organization: str = "one", **more: Any) -> dict[str, Any]:
@@ -103,7 +109,10 @@ class RegionRows:
             "gang": spec.gang,
             "cpu_milli": resources.cpu_milli,
             "memory_bytes": resources.memory_bytes,
+            "disk_bytes": resources.disk_bytes,
+            "wall_time_s": resources.wall_time_s,
             "devices": msgspec.json.encode(resources.devices).decode() if resources.devices else "",
+            "rules": msgspec.json.encode(spec.rules).decode(),
             "priority": spec.priority,
             "work_class": spec.work_class.value,
             "on_host_lost": spec.on_host_lost.value,

@@ -8,14 +8,25 @@ import msgspec
 
 from kumoi.app.answers import answer
 from kumoi.app.plane import Plane
+from kumoi.app.pool_choice import PoolChoice, placed_at
 from kumoi.app.projects import project_authorized
 from kumoi.core.dependencies import cycle_find
 from kumoi.core.lifecycles import JOB
+from kumoi.core.placement.possible import DataBinding, job_contradiction
 from kumoi.model.access import Action, Actor, ResourceKind, Target
 from kumoi.model.errors import Conflict, Invalid
 from kumoi.model.idempotency import IdempotencyKey, Written
 from kumoi.model.ids import IdKind, id_is
-from kumoi.model.jobs import GANG_MAX, Job, JobBatch, JobRef, JobRefs, JobSpec, JobSummary
+from kumoi.model.jobs import (
+    GANG_MAX,
+    Job,
+    JobBatch,
+    JobRef,
+    JobRefs,
+    JobSpec,
+    JobSummary,
+    PlacementRules,
+)
 from kumoi.model.records import Page
 from kumoi.store import jobs, schema
 from kumoi.store.database import Connection
@@ -25,7 +36,7 @@ from kumoi.store.ids import ids_new
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Change, Table
 
-POOL_DEFAULT = "default"
+NO_RULES = PlacementRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ async def _job_create(
     plane: Plane, actor: Actor, project: str, body: JobSpec, key: IdempotencyKey | None
 ) -> Written:
     place = await _project_open(plane, actor, project)
-    submitted = await _submissions(plane, (body,), ("",))
+    submitted = await _submissions(plane, place, (body,), ("",))
     ref = JobRef(submitted[0].id, body.name, submitted[0].state)
     return await _submit(plane, actor, place, submitted, key, answer(201, ref, 1))
 
@@ -71,7 +82,7 @@ async def _job_batch_create(
 ) -> Written:
     place = await _project_open(plane, actor, project)
     ats = [f"/jobs/{index}" for index in range(len(body.jobs))]
-    submitted = await _submissions(plane, body.jobs, ats)
+    submitted = await _submissions(plane, place, body.jobs, ats)
     refs = JobRefs(tuple(JobRef(one.id, one.spec.name, one.state) for one in submitted))
     return await _submit(plane, actor, place, submitted, key, answer(201, refs))
 
@@ -147,15 +158,17 @@ async def _project_open(plane: Plane, actor: Actor, project: str) -> ProjectPlac
     return place
 
 
-async def _submissions(plane: Plane, specs: Sequence[JobSpec], ats: Sequence[str]) -> list[_Submission]:
+async def _submissions(
+    plane: Plane, place: ProjectPlace, specs: Sequence[JobSpec], ats: Sequence[str]
+) -> list[_Submission]:
     """Check what a specification alone can tell, and give every job its id."""
     ids = ids_new(IdKind.JOB, len(specs), plane.region.cell)
     named = _names(specs, ids, ats)
-    pools = {name: await _pool_find(plane, name) for name in {spec.pool or POOL_DEFAULT for spec in specs}}
+    choose = PoolChoice(plane, DataBinding(place.data_class, place.jurisdiction))
     submitted = []
     for at, job_id, spec in zip(ats, ids, specs, strict=True):
-        pool = pools[spec.pool or POOL_DEFAULT]
-        _spec_check(spec, pool, at)
+        _spec_check(spec, at)
+        pool = await choose.pool(spec, at)
         depends_on = {named.get(d.job, d.job): d.condition.value for d in spec.depends_on}
         submitted.append(_Submission(at, job_id, spec, pool, depends_on))
     return submitted
@@ -194,23 +207,10 @@ def _names(specs: Sequence[JobSpec], ids: Sequence[str], ats: Sequence[str]) -> 
     return named
 
 
-async def _pool_find(plane: Plane, name: str) -> PoolPlace:
-    pool = await plane.directory.pool(name)
-    if pool is None:
-        raise Invalid(
-            "pool_unknown", "there is no pool {name}; list them with `kumoi pool list`", at="/pool", name=name
-        )
-    return pool
-
-
-def _spec_check(spec: JobSpec, pool: PoolPlace, at: str) -> None:
-    if spec.network and not pool.network_allowed:
-        raise Invalid(
-            "network_not_allowed",
-            "the pool {pool} gives its work no network; leave `network` out or choose another pool",
-            at=f"{at}/network",
-            pool=pool.name,
-        )
+def _spec_check(spec: JobSpec, at: str) -> None:
+    contradiction = job_contradiction(spec)
+    if contradiction is not None:
+        raise placed_at(contradiction, at)
     if spec.gang and spec.array_size > GANG_MAX:
         raise Invalid(
             "gang_too_large",
@@ -279,7 +279,10 @@ def _job_row(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -
         "gang": spec.gang,
         "cpu_milli": spec.resources.cpu_milli,
         "memory_bytes": spec.resources.memory_bytes,
+        "disk_bytes": spec.resources.disk_bytes,
+        "wall_time_s": spec.resources.wall_time_s,
         "devices": msgspec.json.encode(spec.resources.devices).decode() if spec.resources.devices else "",
+        "rules": "" if spec.rules == NO_RULES else msgspec.json.encode(spec.rules).decode(),
         "priority": spec.priority,
         "work_class": spec.work_class.value,
         "on_host_lost": spec.on_host_lost.value,

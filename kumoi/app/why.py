@@ -1,36 +1,38 @@
 """Why a job waits, or where it was placed and by which decision."""
 
 from collections import Counter
-from dataclasses import replace
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
-from kumoi.core.placement import Snapshot, TaskView, place
-from kumoi.core.placement.fit import DEDICATED, OTHER_TENANT
+from kumoi.core.placement.reasons import DEDICATED, OTHER_SHARER, OTHER_TENANT, RESERVED
+from kumoi.core.placement.snapshot import TaskView, gang_members
 from kumoi.model.access import Action, Actor
 from kumoi.model.jobs import HostRefusal, JobWhy
 from kumoi.store import jobs, tasks
 from kumoi.store.database import Connection
-from kumoi.store.placement import pool_is_open, snapshot_load, task_waiting_first
+from kumoi.store.placement_read import hosts_of_pool, pool_view, task_waiting_first
+from kumoi.store.pools import pool_row
 from kumoi.store.schema import AnyRow
 
 _ENDED = "it has ended"
 _RUNNING = "its tasks are placed"
 _NOT_AVAILABLE = "not available to this organization"
 # Why a host is not for this organization would tell of another one.
-_TOLD = {OTHER_TENANT: _NOT_AVAILABLE, DEDICATED: _NOT_AVAILABLE}
+_TOLD = dict.fromkeys((OTHER_TENANT, OTHER_SHARER, DEDICATED, RESERVED), _NOT_AVAILABLE)
+_POLICY = "best_fit"
+"""Whether something fits does not depend on the policy; this one needs nothing learned."""
 
 
 async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
     """Explain the job's present state from what placement would see now."""
     row = await job_authorized(plane, actor, Action.JOB_READ, job)
-    return await plane.store.read(_explain, row)
+    return await plane.store.read(_explain, row, plane.clock_us())
 
 
-def _explain(connection: Connection, row: AnyRow) -> JobWhy:
+def _explain(connection: Connection, row: AnyRow, now_us: int) -> JobWhy:
     waiting_for = tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else ()
     waiting = _waiting(connection, row)
-    refusals, placeable = _refusals(connection, waiting) if waiting else ((), False)
+    refusals, placeable = _refusals(connection, row.pool_id, waiting, now_us) if waiting else ((), False)
     return JobWhy(
         job=row.id,
         state=row.state,
@@ -47,19 +49,24 @@ def _waiting(connection: Connection, row: AnyRow) -> tuple[TaskView, ...]:
     if first is None:
         return ()
     members = jobs.task_counts(connection, row.id).queued if row.gang else 1
-    return tuple(replace(first, id=f"{first.id}/{number}") for number in range(members))
+    return tuple(gang_members(first, members))
 
 
-def _refusals(connection: Connection, waiting: tuple[TaskView, ...]) -> tuple[tuple[HostRefusal, ...], bool]:
+def _refusals(
+    connection: Connection, pool_id: str, waiting: tuple[TaskView, ...], now_us: int
+) -> tuple[tuple[HostRefusal, ...], bool]:
     """Why hosts of the pool refuse the tasks now, and whether all of them would be placed."""
-    hosts = snapshot_load(connection, 0).hosts
-    own = tuple(host for host in hosts if host.pool_id == waiting[0].pool_id)
-    plan = place(Snapshot(own, waiting), now_us=0, seed=0)
+    # Not at the top: the arrays need NumPy, which a plane loads when it first places work.
+    from kumoi.core.placement.pool import PoolPlacer
+
+    placer = PoolPlacer(pool_view(pool_row(connection, pool_id)), _POLICY)
+    placer.hosts_put(hosts_of_pool(connection, pool_id))
+    _placed, refused = placer.place(waiting, now_us)
     told: Counter[str] = Counter()
-    for refused in plan.refused[:1]:
-        for reason, count in refused.reasons:
+    for one in refused[:1]:
+        for reason, count in one.reasons:
             told[_TOLD.get(reason, reason)] += count
-    return tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())), not plan.refused
+    return tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())), not refused
 
 
 def _explanation(
@@ -73,7 +80,7 @@ def _explanation(
         return f"{_ENDED}: {row.state}" + (f" ({row.reason})" if row.reason else "")
     if row.state == "waiting":
         return f"it waits for {len(waiting_for)} jobs to end"
-    if not pool_is_open(connection, row.pool_id):
+    if pool_row(connection, row.pool_id).state != "open":
         return "its pool is paused: work is accepted and held"
     if row.state == "pending":
         return "it waits for its turn: other jobs of the pool come first"

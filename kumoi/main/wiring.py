@@ -25,7 +25,7 @@ from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.orphans import orphans_activate
-from kumoi.loops.placement import placement_activate
+from kumoi.loops.placement import PlacementMemory, placement_activate
 from kumoi.loops.retention import retention_activate
 from kumoi.loops.runner import Loop, Runner
 from kumoi.loops.tasks import tasks_activate
@@ -206,7 +206,7 @@ def _loops_build(context: LoopContext, signer: Signer, settings: Settings) -> li
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
     return [
         Loop("jobs", partial(jobs_activate, context), 2.0),
-        Loop("placement", partial(placement_activate, context), 2.0),
+        Loop("placement", partial(placement_activate, PlacementMemory(), context), 2.0),
         Loop("tasks", partial(tasks_activate, context), 1.0),
         Loop("upkeep", partial(upkeep_activate, context), 5.0),
         Loop("hosts", partial(hosts_activate, context), 10.0),

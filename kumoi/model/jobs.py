@@ -36,6 +36,10 @@ class WorkClass(StrEnum):
     PREEMPTIBLE = "preemptible"
 
 
+CLASS_RANKS = {WorkClass.GUARANTEED: 0, WorkClass.STANDARD: 1, WorkClass.PREEMPTIBLE: 2}
+"""The order in which classes are served."""
+
+
 class HostLossPolicy(StrEnum):
     """What a task does when its host is lost: wait for it, or be replaced once its lease has run out."""
 
@@ -299,8 +303,18 @@ class JobWhy(Struct, frozen=True):
     placements: tuple["Placement", ...]
 
 
+class HostCost(Struct, frozen=True):
+    """What the policy thought of a host: the lower the cost the better."""
+
+    host_name: Name
+    cost: float
+
+
 class Placement(Struct, frozen=True):
-    """Where an attempt was placed, by which plan (see `plan`), over how many candidates."""
+    """Where an attempt was placed, by which plan (`kumoi replay` recomputes it), over how many candidates.
+
+    `best` are the first three of them, the chosen one among them.
+    """
 
     attempt: Id
     task_index: int
@@ -310,6 +324,7 @@ class Placement(Struct, frozen=True):
     policy: str
     decided_at: str
     candidates: int
+    best: tuple[HostCost, ...]
 
 
 SPEC_ENCODER = msgspec.json.Encoder(order="deterministic")

@@ -1,5 +1,6 @@
 """Attempts: what the loops read and how an end becomes a record, all of it in one transaction."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +12,16 @@ from kumoi.core.retries import TaskNext, decide_next
 from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome
 from kumoi.model.time import US_PER_S
 from kumoi.store.events import SYSTEM_ACTOR, event_row
+from kumoi.store.host_touches import host_touch
 from kumoi.store.jobs import jobs_lock, jobs_settle
+from kumoi.store.placement import devices_take
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
     attempts,
     devices,
     events,
+    is_false,
     is_live,
     jobs,
     projects,
@@ -102,8 +106,8 @@ _START_FAILURES = (
     )
     .group_by(attempts.c.task_id)
 )
-_DEVICES_HELD = select(attempt_devices.c.attempt_id).where(
-    attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
+_DEVICES_HELD = select(attempt_devices).where(
+    is_false(attempt_devices.c.released), attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
 )
 
 
@@ -203,9 +207,11 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         return []
     nexts = _nexts(connection, rows, known)
     move_many(connection, [_attempt_move(rows[end.attempt_id], end) for end in known])
-    counts = _device_counts(connection, list(rows))
-    if counts:
-        _devices_release(connection, list(counts))
+    held = _devices_held(connection, list(rows))
+    if held:
+        _devices_release(connection, held)
+    counts = Counter(row.attempt_id for row in held)
+    host_touch(connection, (row.host_id for row in rows.values()))
     intervals = [
         interval
         for end in known
@@ -233,7 +239,7 @@ def attempts_meter(connection: Connection, engine: str, seen_us: int, limit: int
         due = intervals_due(row.metered_us or row.started_us, seen_us, ended=False)
         if not due:
             continue
-        counts = _device_counts(connection, [row.id])
+        counts = Counter(held.attempt_id for held in _devices_held(connection, [row.id]))
         insert_many(
             connection, usage_intervals, [_interval(row, cut, counts.get(row.id, 0), 0) for cut in due]
         )
@@ -342,17 +348,16 @@ def _interval(row: AnyRow, cut: Interval, device_count: int, cpu_us: int) -> dic
     }
 
 
-def _devices_release(connection: Connection, attempt_ids: Sequence[str]) -> None:
+def _devices_release(connection: Connection, held: Sequence[AnyRow]) -> None:
+    attempt_ids = sorted({row.attempt_id for row in held})
     connection.execute(
         update(attempt_devices).where(attempt_devices.c.attempt_id.in_(attempt_ids)).values(released=True)
     )
+    devices_take(connection, [(row.device_id, -row.milli) for row in held])
 
 
-def _device_counts(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for attempt_id in connection.execute(_DEVICES_HELD, {"ids": list(attempt_ids)}).scalars():
-        counts[attempt_id] = counts.get(attempt_id, 0) + 1
-    return counts
+def _devices_held(connection: Connection, attempt_ids: Sequence[str]) -> Sequence[AnyRow]:
+    return connection.execute(_DEVICES_HELD, {"ids": list(attempt_ids)}).all()
 
 
 def _event(row: AnyRow, end: AttemptEnd, now_us: int) -> dict[str, Any]:

@@ -4,13 +4,17 @@ An entry lives for a second, so that planes beside this one are noticed; `forget
 """
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from sqlalchemy import Connection, or_, select
+import msgspec
+from sqlalchemy import Connection, func, or_, select
 
+from kumoi.core.placement.possible import DeviceGroup, HostGroup, PoolFacts
 from kumoi.model.ids import is_reference
+from kumoi.model.places import IsolationClass
 from kumoi.store import schema
 from kumoi.store.database import Store
 
@@ -33,13 +37,16 @@ class ProjectPlace:
 
 @dataclass(frozen=True, slots=True)
 class PoolPlace:
-    """A pool by name or id."""
+    """A pool by name or id, with what it promises."""
 
     id: str
-    name: str
     state: str
-    engine: str
-    network_allowed: bool
+    facts: PoolFacts
+
+    @property
+    def name(self) -> str:
+        """The pool's name."""
+        return self.facts.name
 
 
 class Directory:
@@ -62,6 +69,14 @@ class Directory:
     async def pool(self, name_or_id: str) -> PoolPlace | None:
         """The pool with this name or id."""
         return await self._get("pool", name_or_id, _pool)
+
+    async def pool_names(self) -> tuple[str, ...]:
+        """The names of all pools, in order."""
+        return await self._get("pools", "all", _pool_names) or ()
+
+    async def pool_hosts(self, pool_id: str) -> tuple[HostGroup, ...]:
+        """The hosts of a pool in groups that are alike, in whatever state they are."""
+        return await self._get("hosts", pool_id, _pool_hosts) or ()
 
     async def organization_id(self, name_or_id: str) -> str | None:
         """The id of the organization with this name or id."""
@@ -92,12 +107,57 @@ def _project(connection: Connection, project_id: str) -> ProjectPlace | None:
 
 
 def _pool(connection: Connection, name_or_id: str) -> PoolPlace | None:
-    table = schema.pools
-    statement = select(table).where(or_(table.c.id == name_or_id, table.c.name == name_or_id))
+    table, site = schema.pools, schema.sites
+    statement = (
+        select(table, site.c.name.label("site_name"), site.c.country, site.c.latencies)
+        .join(site, site.c.id == table.c.site_id)
+        .where(or_(table.c.id == name_or_id, table.c.name == name_or_id))
+    )
     row = connection.execute(statement).first()
     if row is None:
         return None
-    return PoolPlace(row.id, row.name, row.state, row.engine, row.network_allowed)
+    facts = PoolFacts(
+        name=row.name,
+        site=row.site_name,
+        country=row.country,
+        latencies=msgspec.json.decode(row.latencies, type=dict[str, int]),
+        isolation=IsolationClass(row.isolation),
+        network_allowed=row.network_allowed,
+        data_classes=msgspec.json.decode(row.data_classes, type=tuple[str, ...]),
+    )
+    return PoolPlace(row.id, row.state, facts)
+
+
+def _pool_names(connection: Connection, _all: str) -> tuple[str, ...]:
+    names = connection.execute(select(schema.pools.c.name).order_by(schema.pools.c.name)).scalars()
+    return tuple(names)
+
+
+def _pool_hosts(connection: Connection, pool_id: str) -> tuple[HostGroup, ...]:
+    hosts, devices = schema.hosts, schema.devices
+    made: defaultdict[str, list[DeviceGroup]] = defaultdict(list)
+    alike = (devices.c.host_id, devices.c.kind, devices.c.model, devices.c.partition)
+    counted = (
+        select(*alike, func.count().label("number"))
+        .join(hosts, hosts.c.id == devices.c.host_id)
+        .where(hosts.c.pool_id == pool_id)
+        .group_by(*alike)
+        .order_by(*alike)
+    )
+    for row in connection.execute(counted):
+        made[row.host_id].append(DeviceGroup(row.kind, row.model, row.partition, row.number))
+    groups = Counter(
+        HostGroup(
+            row.cpu_milli,
+            row.memory_bytes,
+            row.disk_bytes,
+            tuple(made[row.id]),
+            row.fabric_island,
+            row.failure_domain,
+        )
+        for row in connection.execute(select(hosts).where(hosts.c.pool_id == pool_id))
+    )
+    return tuple(replace(group, count=count) for group, count in groups.items())
 
 
 def _organization_id(connection: Connection, name_or_id: str) -> str | None:

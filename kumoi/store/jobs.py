@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select, update
 
 from kumoi.model.ids import IdKind
-from kumoi.model.jobs import SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
+from kumoi.model.jobs import CLASS_RANKS, SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.ids import ids_new
@@ -213,7 +213,7 @@ def _turn(connection: Connection, pool_id: str, organization_id: str, lookahead:
 
 def _turn_take(connection: Connection, turn: _Turn, now_us: int, cell: int, limit: int) -> int:
     statement = (
-        select(jobs.c.id, jobs.c.array_size)
+        select(jobs.c.id, jobs.c.array_size, jobs.c.work_class)
         .where(
             jobs.c.pool_id == turn.pool_id,
             jobs.c.organization_id == turn.organization_id,
@@ -236,6 +236,7 @@ def _turn_take(connection: Connection, turn: _Turn, now_us: int, cell: int, limi
                 "organization_id": turn.organization_id,
                 "pool_id": turn.pool_id,
                 "priority": turn.priority,
+                "class_rank": CLASS_RANKS[job.work_class],
                 "not_before_us": now_us,
             }
             for ordinal, task_id in enumerate(ids_new(IdKind.TASK, job.array_size, cell))

@@ -20,6 +20,12 @@ def pool_get(connection: Connection, pool_id: str) -> Pool | None:
     return None if row is None else pool_from_row(row)
 
 
+def pool_row(connection: Connection, pool_id: str) -> AnyRow:
+    """The row of a pool that is known to be there."""
+    table = schema.pools
+    return connection.execute(select(table).where(table.c.id == pool_id)).one()
+
+
 def pool_list(connection: Connection, limit: int, after_id: str | None) -> Sequence[Pool]:
     """Pools by id, after `after_id`."""
     table = schema.pools

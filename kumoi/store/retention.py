@@ -35,8 +35,10 @@ def idempotency_keys_drop(connection: Connection, before_us: int, limit: int) ->
 
 
 def plans_drop(connection: Connection, before_us: int, limit: int) -> int:
-    """Drop plans decided before `before_us`."""
-    old = select(plans.c.id).where(plans.c.decided_us < before_us).limit(limit)
+    """Drop plans decided before `before_us`, unless a later one is recomputed from the same base."""
+    later = plans.alias("later")
+    needed = exists(select(1).where(later.c.base_id == plans.c.base_id, later.c.decided_us >= before_us))
+    old = select(plans.c.id).where(plans.c.decided_us < before_us, ~needed).limit(limit)
     return connection.execute(delete(plans).where(plans.c.id.in_(old.scalar_subquery()))).rowcount
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, select
 
-from kumoi.model.jobs import Attempt, AttemptOutcome, Placement, Task
+from kumoi.core.placement.snapshot import Scored
+from kumoi.model.jobs import Attempt, AttemptOutcome, HostCost, Placement, Task
 from kumoi.model.time import US_PER_S, time_format
+from kumoi.store.plans import plan_body
 from kumoi.store.schema import AnyRow, attempts, hosts, plans, tasks
 
 PLACEMENTS_MAX = 100
@@ -65,8 +67,10 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
             attempts.c.candidates,
             tasks.c.ordinal,
             hosts.c.name.label("host_name"),
+            attempts.c.task_id,
             plans.c.policy,
             plans.c.decided_us,
+            plans.c.body,
         )
         .join(tasks, tasks.c.id == attempts.c.task_id)
         .join(hosts, hosts.c.id == attempts.c.host_id)
@@ -75,6 +79,9 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
         .order_by(attempts.c.id.desc())
         .limit(PLACEMENTS_MAX)
     )
+    rows = connection.execute(statement).all()
+    best = _best_hosts(rows)
+    names = _host_names(connection, {scored.host_id for of_task in best.values() for scored in of_task})
     return [
         Placement(
             attempt=row.id,
@@ -85,9 +92,31 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
             policy=row.policy,
             decided_at=time_format(row.decided_us),
             candidates=row.candidates,
+            best=tuple(
+                HostCost(names[scored.host_id], scored.cost)
+                for scored in best.get((row.plan_id, row.task_id), ())
+                if scored.host_id in names
+            ),
         )
-        for row in connection.execute(statement)
+        for row in rows
     ]
+
+
+def _best_hosts(rows: Sequence[AnyRow]) -> dict[tuple[str, str], tuple[Scored, ...]]:
+    """By plan and task, the hosts that the policy liked best."""
+    bodies = {row.plan_id: row.body for row in rows}
+    return {
+        (plan_id, placed.task_id): placed.best
+        for plan_id, body in bodies.items()
+        for placed in plan_body(body).placed
+    }
+
+
+def _host_names(connection: Connection, host_ids: set[str]) -> dict[str, str]:
+    if not host_ids:
+        return {}
+    statement = select(hosts.c.id, hosts.c.name).where(hosts.c.id.in_(host_ids))
+    return {row.id: row.name for row in connection.execute(statement)}
 
 
 def _attempts_by_task(connection: Connection, task_ids: Sequence[str]) -> dict[str, list[Attempt]]:

@@ -66,7 +66,7 @@ def test_a_pool_paused_after_the_snapshot_places_nothing(world: World) -> None:
 
     def read_wait(query: Any, *args: Any, **kwargs: Any) -> Any:
         found = original(query, *args, **kwargs)
-        if query.__name__ == "snapshot_load":
+        if query.__name__ == "pass_read":
             world.set(schema.pools, world.region.pool, state="paused")
         return found
 

@@ -1,33 +1,5 @@
-"""Placement: a pure function from a snapshot of the region to a plan.
+"""Placement: what waits is put on hosts, one task at a time, by filters and then a scoring policy.
 
-`place(snapshot, now_us, seed)` decides; `store.placement.plan_apply` applies what still holds, per host
-generation, and the rest is decided again.
+`snapshot` is what is looked at and answered, `pool` decides for the hosts of one pool, `replay` recomputes a
+recorded plan. Nothing is imported here: the arrays need NumPy, which a plane loads when it first places work.
 """
-
-from kumoi.core.placement.first_fit import POLICY, place
-from kumoi.core.placement.fit import Room, refusal_reason
-from kumoi.core.placement.snapshot import (
-    DeviceView,
-    HostView,
-    Placed,
-    Plan,
-    Refused,
-    Snapshot,
-    TaskView,
-    snapshot_digest,
-)
-
-__all__ = [
-    "POLICY",
-    "DeviceView",
-    "HostView",
-    "Placed",
-    "Plan",
-    "Refused",
-    "Room",
-    "Snapshot",
-    "TaskView",
-    "place",
-    "refusal_reason",
-    "snapshot_digest",
-]

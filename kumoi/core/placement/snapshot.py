@@ -1,20 +1,23 @@
-"""What placement looks at and what it answers: frozen data, so that a plan can be recomputed.
+"""What placement looks at and what it answers: frozen data, so that a plan can be recomputed."""
 
-Devices are named by code, `kind/model` or `kind/model/partition`: what a request may take is a set of codes.
-"""
+import hashlib
+import zlib
+from dataclasses import dataclass, replace
 
-from dataclasses import dataclass
+import msgspec
 
-from kumoi.model.jobs import DEVICE_MILLI, GangScope, SpreadOver
+from kumoi.model.jobs import DeviceRequest, GangScope, SpreadOver
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """A device that work may be given: `milli_free` thousandths of it are free."""
+    """A device that work may be given, unless it is unhealthy."""
 
     id: str
-    code: str
-    milli_free: int = DEVICE_MILLI
+    kind: str
+    model: str
+    partition: str = ""
+    healthy: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Window:
 class Holding:
     """Live work on a host: what it holds and until when at most (`ends_us`, by its wall time).
 
-    `class_rank` is 0 for guaranteed, 1 standard, 2 preemptible; `restartable` work may be moved.
+    `devices` are ids with the thousandths held. `class_rank` is 0 for guaranteed, 1 standard, 2 preemptible;
+    `restartable` work may be moved.
     """
 
     attempt_id: str
@@ -53,8 +57,7 @@ class Holding:
 class HostView:
     """A host that may take work, with all that live work holds on it.
 
-    `generation` counts its changes. `cpu_milli`, `memory_bytes`, `disk_bytes` are its capacity, `devices` its
-    healthy devices with what is free of each.
+    `generation` counts its changes. `cpu_milli`, `memory_bytes` and `disk_bytes` are its capacity.
     """
 
     id: str
@@ -72,15 +75,6 @@ class HostView:
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceWish:
-    """`count` devices out of `codes`, `milli` thousandths of each (below 1,000 only for one)."""
-
-    codes: frozenset[str]
-    count: int
-    milli: int = DEVICE_MILLI
-
-
-@dataclass(frozen=True, slots=True)
 class TaskView:
     """What a task asks for. Tasks of one `gang` follow each other, and are placed together or not at all."""
 
@@ -90,7 +84,7 @@ class TaskView:
     cpu_milli: int
     memory_bytes: int
     disk_bytes: int = 0
-    devices: tuple[DeviceWish, ...] = ()
+    devices: tuple[DeviceRequest, ...] = ()
     wall_time_s: int = 3_600
     class_rank: int = 1
     priority: int = 0
@@ -102,6 +96,19 @@ class TaskView:
     """No other organization on the host (isolation `host`)."""
     dedicated: bool = False
     reservation: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The pool that is decided on.
+
+    `exclusive`: two organizations may not be on one host at once (isolation below `vm`, not relaxed).
+    `devices_shared`: they may hold shares of one device (the provider relaxed it).
+    """
+
+    id: str
+    exclusive: bool = False
+    devices_shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,26 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Inputs:
+    """All that one plan was decided on.
+
+    `base` are all hosts of the pool by id, or None where the inputs follow those of the plan before: then
+    only `changed` hosts differ (new ones in the order in which they joined) and `gone` ones left. `learned`
+    is the policy's state where it changed.
+    """
+
+    pool: PoolView
+    base: tuple[HostView, ...] | None
+    changed: tuple[HostView, ...]
+    gone: tuple[str, ...]
+    tasks: tuple[TaskView, ...]
+    policy: str
+    learned: bytes | None
+    now_us: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The answer: what goes where, and what does not and why."""
 
@@ -141,3 +168,27 @@ class Plan:
     snapshot_digest: str
     placed: tuple[Placed, ...]
     refused: tuple[Refused, ...]
+
+
+def gang_members(task: TaskView, count: int) -> list[TaskView]:
+    """`count` tasks like this one, of the same gang: to ask what would become of them."""
+    return [replace(task, id=f"{task.id}/{number}") for number in range(count)]
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(Inputs)
+
+
+def inputs_pack(inputs: Inputs) -> bytes:
+    """The inputs in the form in which they are kept and digested."""
+    return zlib.compress(_encoder.encode(inputs), 3)
+
+
+def inputs_unpack(packed: bytes) -> Inputs:
+    """The inputs of `inputs_pack`."""
+    return _decoder.decode(zlib.decompress(packed))
+
+
+def inputs_digest(previous: str, inputs: Inputs) -> str:
+    """SHA-256 (hex) over the digest before (empty at a base) and these inputs."""
+    return hashlib.sha256(previous.encode() + _encoder.encode(inputs)).hexdigest()

@@ -1,0 +1,359 @@
+"""The hosts of one pool, kept current by what changed, and the decisions on them.
+
+A pass costs by what changed and what waits, not by the size of the pool.
+"""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import numpy as np
+
+from kumoi.core.placement import filters, reasons
+from kumoi.core.placement.filters import Mask, Question
+from kumoi.core.placement.host_table import HostTable
+from kumoi.core.placement.placer import Placer
+from kumoi.core.placement.registry import policy_new
+from kumoi.core.placement.residents import Residents
+from kumoi.core.placement.shapes import HostShape, Shape
+from kumoi.core.placement.snapshot import (
+    DeviceView,
+    HostView,
+    Placed,
+    PoolView,
+    Refused,
+    Scored,
+    TaskView,
+)
+from kumoi.model.jobs import DEVICE_MILLI, DeviceRequest, GangScope
+
+BEST_COUNT = 3
+SEEN_MAX = 20_000
+ARRIVALS_KEPT = 1_000
+Slots = tuple[tuple[int, int], ...]
+"""(slot, milli) pairs of one host."""
+
+
+class PoolPlacer:
+    """Decides where tasks go. `place` leaves everything as it was: what was applied comes back as a change.
+
+    Rows are hosts in the order in which they joined; equal costs go to the lowest row.
+    """
+
+    def __init__(self, pool: PoolView, policy: str) -> None:
+        self.pool = pool
+        self.policy = policy
+        self.table = HostTable()
+        self.placer = Placer(self.table, policy_new(policy, self.table))
+        self.residents = Residents()
+        self.views: list[HostView] = []
+        self._rows: dict[str, int] = {}
+        self._codes: dict[str, DeviceView] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._arrivals: deque[Shape] = deque(maxlen=ARRIVALS_KEPT)
+
+    def hosts_put(self, views: Iterable[HostView]) -> None:
+        """Take in hosts as they are now: new ones join, known ones change."""
+        for view in views:
+            row = self._rows.get(view.id)
+            if row is None:
+                row = self._append(view)
+            else:
+                if self.table.active[row]:
+                    self._settle(row, self.views[row], -1)
+                if _host_shape(view) != _host_shape(self.views[row]):
+                    self.table.row_put(row, _host_shape(view))
+                    self._rescale()
+                self.residents.facts_put(row, view)
+                self.views[row] = view
+            self._codes.update((_code(device), device) for device in view.devices)
+            self._settle(row, view, 1)
+            self.table.row_open(row, True)
+
+    def hosts_remove(self, host_ids: Iterable[str]) -> None:
+        """Hosts that may not take work any more. They keep their rows, in case they come back."""
+        for host_id in host_ids:
+            row = self._rows.get(host_id)
+            if row is not None and self.table.active[row]:
+                self._settle(row, self.views[row], -1)
+                self.table.row_remove(row)
+
+    def learn(self, tasks: Iterable[TaskView]) -> None:
+        """Tell the policy of tasks that were not seen before, and let it draw its conclusions when due."""
+        for task in tasks:
+            if task.id not in self._seen:
+                self._seen[task.id] = None
+                shape = self.shape(task)
+                self._arrivals.append(shape)
+                self.placer.learn(shape)
+        while len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+        if self.placer.refresh_due():
+            self.placer.refresh()
+            self.placer = Placer(self.table, self.placer.policy)
+
+    def anew(self, hosts: Sequence[HostView]) -> "PoolPlacer":
+        """One that knows these hosts and decides by what this one learned, as a replay would make it."""
+        fresh = PoolPlacer(self.pool, self.policy)
+        fresh.hosts_put(hosts)
+        for shape in self._arrivals:
+            fresh.placer.learn(shape)
+        fresh._arrivals, fresh._seen = self._arrivals, self._seen
+        fresh.learned_put(self.learned())
+        return fresh
+
+    def learned(self) -> bytes:
+        """What the policy concluded so far: with it, another policy of the same name decides alike."""
+        return self.placer.policy.state()
+
+    def learned_put(self, state: bytes) -> None:
+        """Let the policy decide by what `learned` told."""
+        self.placer.policy.state_put(state)
+        self.placer = Placer(self.table, self.placer.policy)
+
+    def place(self, tasks: Sequence[TaskView], now_us: int) -> tuple[tuple[Placed, ...], tuple[Refused, ...]]:
+        """Decide for every task, in order. A gang's tasks are placed all together or all refused."""
+        pass_ = _Pass(self, now_us)
+        try:
+            for _, group in groupby(tasks, key=lambda task: task.gang or task.id):
+                pass_.group_place(list(group))
+        finally:
+            pass_.undo(0)
+            self.residents.holds_clear()
+        return tuple(pass_.placed), tuple(pass_.refused)
+
+    def refusals(self, task: TaskView, now_us: int) -> tuple[tuple[str, int], ...]:
+        """How many hosts refuse the task for which reason: the first one of each host."""
+        left = self._open_rows()
+        counts: Counter[str] = Counter()
+        for reason, mask in filters.masks(self.question(task, now_us)):
+            counts[reason] = int((left & ~mask).sum())
+            left &= mask
+        table, size = self.table, len(self.views)
+        for reason, mask in (
+            (reasons.NO_CPU, table.cpu_free[:size] >= task.cpu_milli),
+            (reasons.NO_MEMORY, table.memory_free[:size] >= task.memory_bytes),
+            (reasons.NO_DISK, table.disk_free[:size] >= task.disk_bytes),
+        ):
+            counts[reason] = int((left & ~mask).sum())
+            left &= mask
+        lacking = [
+            row
+            for row in np.flatnonzero(left).tolist()
+            if task.devices and self.slots_choose(row, task) is None
+        ]
+        counts[reasons.NO_DEVICE] = len(lacking)
+        return tuple(sorted((reason, count) for reason, count in counts.items() if count))
+
+    def question(self, task: TaskView, now_us: int) -> Question:
+        """What the filters are asked about the task."""
+        return Question(self.pool, self.residents, len(self.views), task, now_us)
+
+    def allowed(self, task: TaskView, now_us: int) -> Mask | None:
+        """The rows that pass every filter; None for all."""
+        allowed: Mask | None = None
+        for _, mask in filters.masks(self.question(task, now_us)):
+            allowed = mask if allowed is None else allowed & mask
+        if len(task.devices) < 2:
+            return allowed
+        rows = np.flatnonzero(self._open_rows() if allowed is None else allowed).tolist()
+        several = np.zeros(len(self.views), np.bool_)
+        several[[row for row in rows if self.slots_choose(row, task) is not None]] = True
+        return several
+
+    def shape(self, task: TaskView) -> Shape:
+        """The task as the policy sees it: of several device requests the largest one."""
+        if not task.devices:
+            return Shape(task.cpu_milli, task.memory_bytes, task.disk_bytes)
+        wish = max(task.devices, key=lambda request: request.count * request.milli)
+        return Shape(
+            task.cpu_milli, task.memory_bytes, task.disk_bytes, wish.count, wish.milli, self.models(wish)
+        )
+
+    def models(self, wish: DeviceRequest) -> frozenset[str]:
+        """The codes of the pool's devices that would serve the request."""
+        return frozenset(code for code, device in self._codes.items() if _serves(device, wish))
+
+    def slots_choose(self, row: int, task: TaskView) -> Slots | None:
+        """Slots of a row for every device request, or None. Requests that name models choose first."""
+        free = self.table.slot_free[row].tolist()
+        devices = self.views[row].devices
+        chosen: list[tuple[int, int]] = []
+        for wish in sorted(task.devices, key=lambda request: (not request.models, -request.milli)):
+            slots = [
+                slot
+                for slot, device in enumerate(devices)
+                if free[slot] >= wish.milli and _serves(device, wish)
+            ]
+            slots.sort(key=lambda slot: (free[slot], slot))
+            if len(slots) < wish.count:
+                return None
+            for slot in slots[: wish.count]:
+                free[slot] -= wish.milli
+                chosen.append((slot, wish.milli))
+        return tuple(chosen)
+
+    def candidates(self, shape: Shape, allowed: Mask | None) -> int:
+        """How many rows would do."""
+        fits = self.table.fits(shape, np.arange(len(self.views)))
+        return int((fits if allowed is None else fits & allowed).sum())
+
+    def take(self, row: int, task: TaskView, shape: Shape) -> Slots:
+        """Give a task its room on a row; returns its slots."""
+        if len(task.devices) > 1:
+            slots = self.slots_choose(row, task)
+            if slots is None:
+                raise ValueError(f"the host {self.views[row].id} lacks devices for {task.id}")
+            self._occupy(row, task.cpu_milli, task.memory_bytes, task.disk_bytes, slots, 1)
+        else:
+            slots = tuple((slot, shape.gpu_milli) for slot in self.placer.take(row, shape))
+        self._enter(row, task, 1)
+        return slots
+
+    def give_back(self, row: int, task: TaskView, slots: Slots) -> None:
+        """Undo `take`."""
+        self._occupy(row, task.cpu_milli, task.memory_bytes, task.disk_bytes, slots, -1)
+        self._enter(row, task, -1)
+
+    def _enter(self, row: int, task: TaskView, count: int) -> None:
+        shares = filters.task_shares(task)
+        self.residents.enter(row, task.organization_id, task.job_id, shares=shares, count=count)
+
+    def _occupy(
+        self, row: int, cpu_milli: int, memory_bytes: int, disk_bytes: int, slots: Slots, sign: int
+    ) -> None:
+        """Count what is there, or no longer is, whether or not there is room for it."""
+        change = self.table.occupy if sign > 0 else self.table.give_back
+        change(row, Shape(cpu_milli, memory_bytes, disk_bytes), ())
+        for slot, milli in slots:
+            change(row, Shape(0, 0, 0, 1, milli), (slot,))
+
+    def _rescale(self) -> None:
+        """Costs may be in terms of what hosts there are."""
+        self.placer = Placer(self.table, self.placer.policy)
+
+    def _append(self, view: HostView) -> int:
+        row = self.table.row_append(_host_shape(view))
+        self._rescale()
+        self.residents.row_append(view)
+        self.views.append(view)
+        self._rows[view.id] = row
+        return row
+
+    def _settle(self, row: int, view: HostView, sign: int) -> None:
+        """Put what lives on the host on its row, or take it off."""
+        slot_of = {device.id: slot for slot, device in enumerate(view.devices)}
+        for holding in view.holdings:
+            slots = tuple((slot_of[device], milli) for device, milli in holding.devices if device in slot_of)
+            self._occupy(row, holding.cpu_milli, holding.memory_bytes, holding.disk_bytes, slots, sign)
+            shares = any(milli < DEVICE_MILLI for _, milli in holding.devices)
+            self.residents.enter(row, holding.organization_id, holding.job_id, shares=shares, count=sign)
+        if sign > 0 and view.devices:
+            self.table.slots_health(row, [device.healthy for device in view.devices])
+
+    def _open_rows(self) -> Mask:
+        return self.table.active[: len(self.views)].copy()
+
+
+class _Pass:
+    """One pass over what waits: what was taken so far, so that it can be given back."""
+
+    def __init__(self, of: PoolPlacer, now_us: int) -> None:
+        self.of = of
+        self.now_us = now_us
+        self.placed: list[Placed] = []
+        self.refused: list[Refused] = []
+        self._taken: list[tuple[int, TaskView, Slots]] = []
+
+    def group_place(self, members: list[TaskView]) -> None:
+        """A task, or a gang as a whole."""
+        first = members[0]
+        found = self._gang(members) if first.gang is not None else self._members(members, None)
+        if found is None:
+            reasons = self.of.refusals(first, self.now_us)
+            self.refused += [Refused(member.id, reasons) for member in members]
+        else:
+            self.placed += found
+
+    def undo(self, mark: int) -> None:
+        """Give back everything taken after the first `mark`."""
+        while len(self._taken) > mark:
+            row, task, slots = self._taken.pop()
+            self.of.give_back(row, task, slots)
+
+    def _gang(self, members: list[TaskView]) -> list[Placed] | None:
+        """All members, within the nearness that they ask for; the tightest place that takes them first."""
+        first = members[0]
+        if first.gang_within not in (GangScope.HOST, GangScope.FABRIC_ISLAND):
+            return self._members(members, None)
+        residents, size = self.of.residents, len(self.of.views)
+        places = np.arange(size) if first.gang_within is GangScope.HOST else residents.island[:size]
+        for place in self._places_by_room(places, members):
+            found = self._members(members, places == place)
+            if found is not None:
+                return found
+        return None
+
+    def _places_by_room(self, places: np.ndarray, members: list[TaskView]) -> list[int]:
+        """The places whose CPU would do for all members, the one with the least of it first."""
+        free = np.maximum(self.of.table.cpu_free[: len(places)], 0) * self.of.table.active[: len(places)]
+        totals: Counter[int] = Counter()
+        for place, cpu_milli in zip(places.tolist(), free.tolist(), strict=True):
+            totals[place] += cpu_milli
+        wanted = sum(member.cpu_milli for member in members)
+        return [
+            place for cpu, place in sorted((cpu, place) for place, cpu in totals.items()) if cpu >= wanted
+        ]
+
+    def _members(self, members: Sequence[TaskView], within: Mask | None) -> list[Placed] | None:
+        mark = len(self._taken)
+        found = []
+        for member in members:
+            placed = self._one(member, within)
+            if placed is None:
+                self.undo(mark)
+                return None
+            found.append(placed)
+        return found
+
+    def _one(self, task: TaskView, within: Mask | None) -> Placed | None:
+        of = self.of
+        allowed = of.allowed(task, self.now_us)
+        if within is not None:
+            allowed = within if allowed is None else allowed & within
+        shape = of.shape(task)
+        row = of.placer.choose(shape, allowed)
+        if row is None:
+            return None
+        best = of.placer.best(shape, BEST_COUNT, allowed)
+        candidates = of.candidates(shape, allowed)
+        slots = of.take(row, task, shape)
+        self._taken.append((row, task, slots))
+        view = of.views[row]
+        return Placed(
+            task.id,
+            view.id,
+            tuple((view.devices[slot].id, milli) for slot, milli in slots),
+            candidates,
+            tuple(Scored(of.views[at].id, cost) for at, cost in best),
+        )
+
+
+def _host_shape(view: HostView) -> HostShape:
+    return HostShape(
+        view.cpu_milli, view.memory_bytes, view.disk_bytes, tuple(_code(device) for device in view.devices)
+    )
+
+
+def _code(device: DeviceView) -> str:
+    """What the arrays know a device by; a partition is a model of its own."""
+    whole = f"{device.kind}:{device.model}"
+    return f"{whole}/{device.partition}" if device.partition else whole
+
+
+def _serves(device: DeviceView, wish: DeviceRequest) -> bool:
+    return (
+        device.kind == wish.kind
+        and (not wish.models or device.model in wish.models)
+        and device.partition == (wish.partition or "")
+    )

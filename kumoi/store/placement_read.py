@@ -1,0 +1,347 @@
+"""What placement decides on, read from rows: hosts with what lives on them, and the tasks that wait."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from kumoi.core.placement.snapshot import DeviceView, Holding, HostView, PoolView, TaskView, Window
+from kumoi.model.jobs import CLASS_RANKS, DeviceRequest, HostLossPolicy, PlacementRules, WorkClass
+from kumoi.model.places import DeviceHealth, IsolationClass
+from kumoi.model.time import US_PER_S
+from kumoi.store.schema import (
+    AnyRow,
+    attempt_devices,
+    attempts,
+    devices,
+    host_touches,
+    hosts,
+    in_state,
+    is_false,
+    is_live,
+    jobs,
+    pools,
+    reservation_hosts,
+    reservations,
+    tasks,
+)
+
+FOREVER_US = 1 << 62
+WIDE_PER_JOB = 8
+WIDE_PER_ORGANIZATION = 100
+TOUCHES_MAX = 10_000
+HOSTS_PER_QUERY = 500
+_SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRead:
+    """What is new of one pool: all its hosts in `base` the first time, then what changed; and who waits."""
+
+    pool: PoolView
+    base: tuple[HostView, ...] | None
+    changed: tuple[HostView, ...]
+    gone: tuple[str, ...]
+    tasks: tuple[TaskView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A note that a host's room changed."""
+
+    id: int
+    host_id: str
+
+
+# What every activation reads is built once: building an expression costs more than SQLite's answer.
+_POOLS = select(pools).where(pools.c.state == "open").order_by(pools.c.id)
+_TOUCHES = select(host_touches.c.id, host_touches.c.host_id).order_by(host_touches.c.id).limit(TOUCHES_MAX)
+_HOSTS_OPEN = select(hosts).where(hosts.c.state == "schedulable", hosts.c.health == "up").order_by(hosts.c.id)
+_HOSTS_OF_POOL = _HOSTS_OPEN.where(hosts.c.pool_id == bindparam("of_pool"))
+_HOSTS_NAMED = _HOSTS_OPEN.where(hosts.c.id.in_(bindparam("ids", expanding=True)))
+_HOLDINGS = (
+    select(
+        attempts.c.id,
+        attempts.c.host_id,
+        attempts.c.job_id,
+        attempts.c.organization_id,
+        attempts.c.cpu_milli,
+        attempts.c.memory_bytes,
+        attempts.c.disk_bytes,
+        attempts.c.placed_us,
+        jobs.c.wall_time_s,
+        jobs.c.work_class,
+        jobs.c.priority,
+        jobs.c.gang,
+        jobs.c.on_host_lost,
+    )
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .where(is_live(), attempts.c.host_id.in_(bindparam("ids", expanding=True)))
+    .order_by(attempts.c.id)
+)
+_HELD_DEVICES = (
+    select(attempt_devices.c.attempt_id, attempt_devices.c.device_id, attempt_devices.c.milli)
+    .join(devices, devices.c.id == attempt_devices.c.device_id)
+    .where(is_false(attempt_devices.c.released), devices.c.host_id.in_(bindparam("ids", expanding=True)))
+    .order_by(attempt_devices.c.attempt_id, devices.c.ordinal)
+)
+_DEVICES = (
+    select(devices)
+    .where(devices.c.host_id.in_(bindparam("ids", expanding=True)))
+    .order_by(devices.c.host_id, devices.c.kind, devices.c.ordinal)
+)
+_WINDOWS = (
+    select(reservation_hosts.c.host_id, reservations)
+    .join(reservations, reservations.c.id == reservation_hosts.c.reservation_id)
+    .where(
+        reservation_hosts.c.host_id.in_(bindparam("ids", expanding=True)),
+        in_state(reservations, "held"),
+    )
+    .order_by(reservation_hosts.c.host_id, reservations.c.start_us, reservations.c.id)
+)
+_TASK_VIEWS = select(
+    tasks.c.id,
+    tasks.c.job_id,
+    jobs.c.organization_id,
+    jobs.c.cpu_milli,
+    jobs.c.memory_bytes,
+    jobs.c.disk_bytes,
+    jobs.c.wall_time_s,
+    jobs.c.devices,
+    jobs.c.rules,
+    jobs.c.work_class,
+    jobs.c.priority,
+    jobs.c.gang,
+).join(jobs, jobs.c.id == tasks.c.job_id)
+_QUEUED = (
+    in_state(tasks, "queued"),
+    tasks.c.pool_id == bindparam("of_pool"),
+    tasks.c.not_before_us <= bindparam("now_us"),
+)
+_WAITS = select(tasks.c.id).where(*_QUEUED).limit(1)
+_TASKS = (
+    _TASK_VIEWS.where(*_QUEUED).order_by(tasks.c.priority.desc(), tasks.c.id).limit(bindparam("task_limit"))
+)
+_GANGS = _TASK_VIEWS.where(
+    in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True))
+).order_by(tasks.c.id)
+
+
+def _tasks_wide() -> Select[*tuple[Any, ...]]:
+    """The first few waiting tasks of every job, and of these the first of every organization."""
+    by_job = func.row_number().over(partition_by=tasks.c.job_id, order_by=tasks.c.id)
+    few = (
+        select(tasks.c.id, tasks.c.organization_id, tasks.c.priority, by_job.label("of_job"))
+        .where(*_QUEUED)
+        .subquery()
+    )
+    by_organization = func.row_number().over(
+        partition_by=few.c.organization_id, order_by=(few.c.priority.desc(), few.c.id)
+    )
+    fair = (
+        select(few.c.id, by_organization.label("of_organization"))
+        .where(few.c.of_job <= WIDE_PER_JOB)
+        .subquery()
+    )
+    return (
+        _TASK_VIEWS.join(fair, fair.c.id == tasks.c.id)
+        .where(fair.c.of_organization <= WIDE_PER_ORGANIZATION)
+        .order_by(tasks.c.priority.desc(), tasks.c.id)
+        .limit(bindparam("task_limit"))
+    )
+
+
+_TASKS_WIDE = _tasks_wide()
+
+
+def pools_waiting(connection: Connection, now_us: int) -> list[PoolView]:
+    """The open pools in which a task waits that may be placed now."""
+    return [
+        pool_view(row)
+        for row in connection.execute(_POOLS).all()
+        if connection.execute(_WAITS, {"of_pool": row.id, "now_us": now_us}).first() is not None
+    ]
+
+
+def pool_view(row: AnyRow) -> PoolView:
+    """A row of `pools` as placement sees it."""
+    return PoolView(
+        id=row.id,
+        exclusive=row.isolation in _SHARED_KERNEL and not row.shared_by_organizations,
+        devices_shared=row.shared_by_organizations,
+    )
+
+
+def touches_read(connection: Connection) -> list[Touch]:
+    """The notes of changed hosts that nobody took yet, oldest first."""
+    return [Touch(row.id, row.host_id) for row in connection.execute(_TOUCHES)]
+
+
+def pool_read(
+    connection: Connection,
+    pool: PoolView,
+    known: Collection[str] | None,
+    touched: Iterable[str],
+    *,
+    task_limit: int,
+    now_us: int = FOREVER_US,
+    wide: bool = False,
+) -> PoolRead:
+    """All hosts of a pool where none are `known`, else those of them (and new ones) that were `touched`.
+
+    Tasks that may only be placed after `now_us` are left out. A `wide` read has a few tasks of every job and
+    organization instead of the first ones: what nobody can take must not hide what somebody can.
+    """
+    waiting = tuple(tasks_read(connection, pool.id, task_limit, now_us, wide=wide))
+    if known is None:
+        return PoolRead(pool, tuple(hosts_of_pool(connection, pool.id)), (), (), waiting)
+    names = sorted(set(touched))
+    views = [row for row in hosts_named(connection, names) if row[0] == pool.id]
+    found = {view.id for _, view in views}
+    gone = tuple(name for name in names if name in known and name not in found)
+    return PoolRead(pool, None, tuple(view for _, view in views), gone, waiting)
+
+
+def hosts_of_pool(connection: Connection, pool_id: str) -> list[HostView]:
+    """Every host of a pool that may take work, by id."""
+    rows = connection.execute(_HOSTS_OF_POOL, {"of_pool": pool_id}).all()
+    return [view for part in _parts(rows) for view in _host_views(connection, part)]
+
+
+def hosts_named(connection: Connection, host_ids: Sequence[str]) -> list[tuple[str, HostView]]:
+    """Those of the hosts that may take work, each with its pool."""
+    found = []
+    for ids in _parts(list(host_ids)):
+        rows = connection.execute(_HOSTS_NAMED, {"ids": ids}).all()
+        found += list(zip([row.pool_id for row in rows], _host_views(connection, rows), strict=True))
+    return found
+
+
+def tasks_read(
+    connection: Connection, pool_id: str, limit: int, now_us: int = FOREVER_US, *, wide: bool = False
+) -> list[TaskView]:
+    """Waiting tasks of a pool in the order in which they are looked at; gangs complete."""
+    parameters = {"of_pool": pool_id, "task_limit": limit, "now_us": now_us}
+    rows = connection.execute(_TASKS_WIDE if wide else _TASKS, parameters).all()
+    gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
+    if gangs:
+        rows = _gangs_complete(connection, rows, list(gangs))
+    return [task_view(row) for row in rows]
+
+
+def task_waiting_first(connection: Connection, job_id: str) -> TaskView | None:
+    """The first waiting task of a job, as placement would see it."""
+    waiting = _TASK_VIEWS.where(in_state(tasks, "queued"), tasks.c.job_id == job_id)
+    row = connection.execute(waiting.order_by(tasks.c.id).limit(1)).one_or_none()
+    return None if row is None else task_view(row)
+
+
+def task_view(row: AnyRow) -> TaskView:
+    """A row of `_TASK_VIEWS` as placement sees it."""
+    rules = _rules(row.rules)
+    return TaskView(
+        id=row.id,
+        job_id=row.job_id,
+        organization_id=row.organization_id,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_bytes,
+        disk_bytes=row.disk_bytes,
+        devices=_device_requests(row.devices),
+        wall_time_s=row.wall_time_s,
+        class_rank=CLASS_RANKS[row.work_class],
+        priority=row.priority,
+        gang=row.job_id if row.gang else None,
+        gang_within=rules.gang_within,
+        spread_over=rules.spread.over if rules.spread else None,
+        spread_most=rules.spread.most if rules.spread else 1,
+        alone=rules.isolation is IsolationClass.HOST,
+        dedicated=rules.dedicated,
+        reservation=rules.reservation,
+    )
+
+
+def _host_views(connection: Connection, rows: Sequence[AnyRow]) -> list[HostView]:
+    ids = {"ids": [row.id for row in rows]}
+    holdings = _holdings(connection, ids)
+    windows: dict[str, list[Window]] = defaultdict(list)
+    for row in connection.execute(_WINDOWS, ids):
+        windows[row.host_id].append(Window(row.name, row.organization_id, row.start_us, row.end_us))
+    made: dict[str, list[DeviceView]] = defaultdict(list)
+    for row in connection.execute(_DEVICES, ids):
+        healthy = row.health == DeviceHealth.HEALTHY
+        made[row.host_id].append(DeviceView(row.id, row.kind, row.model, row.partition, healthy))
+    return [
+        HostView(
+            id=row.id,
+            name=row.name,
+            generation=row.generation,
+            cpu_milli=row.cpu_milli,
+            memory_bytes=row.memory_bytes,
+            disk_bytes=row.disk_bytes,
+            devices=tuple(made[row.id]),
+            holdings=tuple(holdings[row.id]),
+            failure_domain=row.failure_domain,
+            fabric_island=row.fabric_island,
+            dedicated_to=row.dedicated_to,
+            windows=tuple(windows[row.id]),
+        )
+        for row in rows
+    ]
+
+
+def _holdings(connection: Connection, ids: Mapping[str, Sequence[str]]) -> dict[str, list[Holding]]:
+    """What live attempts hold on each host: derived from their rows, never counted beside."""
+    held: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for attempt_id, device_id, milli in connection.execute(_HELD_DEVICES, ids):
+        held[attempt_id].append((device_id, milli))
+    found: dict[str, list[Holding]] = defaultdict(list)
+    for row in connection.execute(_HOLDINGS, ids):
+        found[row.host_id].append(
+            Holding(
+                attempt_id=row.id,
+                job_id=row.job_id,
+                organization_id=row.organization_id,
+                cpu_milli=row.cpu_milli,
+                memory_bytes=row.memory_bytes,
+                disk_bytes=row.disk_bytes,
+                devices=tuple(held[row.id]),
+                placed_us=row.placed_us,
+                ends_us=row.placed_us + row.wall_time_s * US_PER_S,
+                class_rank=CLASS_RANKS[row.work_class],
+                priority=row.priority,
+                gang=row.gang,
+                restartable=row.work_class == WorkClass.PREEMPTIBLE
+                or row.on_host_lost == HostLossPolicy.REPLACE,
+            )
+        )
+    return found
+
+
+def _gangs_complete(connection: Connection, rows: Sequence[AnyRow], job_ids: Sequence[str]) -> list[AnyRow]:
+    """Put every waiting member of the gangs where the first of them stands."""
+    members: dict[str, list[AnyRow]] = defaultdict(list)
+    for row in connection.execute(_GANGS, {"ids": list(job_ids)}):
+        members[row.job_id].append(row)
+    complete: list[AnyRow] = []
+    for row in rows:
+        complete += members.pop(row.job_id, []) if row.gang else [row]
+    return complete
+
+
+def _parts(rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Pieces that fit one statement's parameters."""
+    return (rows[start : start + HOSTS_PER_QUERY] for start in range(0, len(rows), HOSTS_PER_QUERY))
+
+
+@lru_cache(4_096)
+def _rules(text: str) -> PlacementRules:
+    return msgspec.json.decode(text, type=PlacementRules) if text else PlacementRules()
+
+
+@lru_cache(4_096)
+def _device_requests(text: str) -> tuple[DeviceRequest, ...]:
+    return msgspec.json.decode(text, type=tuple[DeviceRequest, ...]) if text else ()
