@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from kumoi.engines.base import (
     AttemptSpec,
@@ -120,6 +121,11 @@ class FakeEngine:
         """The host `name` is back after a boot."""
         with self._lock:
             self._hosts[name] = replace(self._hosts[name], healthy=True, detail="", boot_id=boot_id)
+
+    def host_change(self, name: str = FAKE_HOST.name, **facts: Any) -> None:
+        """The host `name` reports other facts, such as `devices`; a new name is a new host."""
+        with self._lock:
+            self._hosts[name] = replace(self._hosts.get(name, FAKE_HOST), name=name, **facts)
 
     def log_append(self, ref: str, stream: Stream, data: bytes) -> None:
         """The attempt writes `data`, up to its log limit over both streams."""

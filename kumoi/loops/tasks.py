@@ -6,11 +6,12 @@ repeated, and after a crash at any line the next activation goes on from the row
 
 from collections.abc import Mapping, Sequence
 
-from kumoi.engines.base import AttemptSpec, Engine, Limits, Observation, StartRefused
+from kumoi.engines.base import AttemptSpec, DeviceShare, Engine, Limits, Observation, StartRefused
 from kumoi.loops.context import LoopContext
 from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome, JobSpec
 from kumoi.store import attempts
 from kumoi.store.attempts import AttemptEnd
+from kumoi.store.devices import DeviceHeld, devices_held
 from kumoi.store.schema import AnyRow
 from kumoi.store.vault import SecretName, SecretUnreadable
 from kumoi.store.writer import Fence
@@ -117,7 +118,7 @@ def end_without_record(
 
 def _specs_build(context: LoopContext, rows: Sequence[AnyRow]) -> tuple[list[AttemptSpec], list[AttemptEnd]]:
     """What the engine needs for each attempt; those that can never be started end instead."""
-    paths = context.store.read_wait(attempts.device_paths, [row.id for row in rows])
+    held = context.store.read_wait(devices_held, [row.id for row in rows])
     specs: list[AttemptSpec] = []
     ends: list[AttemptEnd] = []
     for row in rows:
@@ -127,7 +128,7 @@ def _specs_build(context: LoopContext, rows: Sequence[AnyRow]) -> tuple[list[Att
         except SecretUnreadable as error:
             ends.append(_never_started(row.id, context.clock_us(), str(error)))
             continue
-        specs.append(_spec_build(row, job, opened, paths.get(row.id, ())))
+        specs.append(_spec_build(row, job, opened, held.get(row.id, ())))
     return specs, ends
 
 
@@ -147,7 +148,7 @@ def _secrets_open(context: LoopContext, row: AnyRow, job: JobSpec) -> Mapping[st
 
 
 def _spec_build(
-    row: AnyRow, job: JobSpec, secrets: Mapping[str, bytes], device_paths: tuple[str, ...]
+    row: AnyRow, job: JobSpec, secrets: Mapping[str, bytes], held: Sequence[DeviceHeld]
 ) -> AttemptSpec:
     environment = job.environment | {
         "KUMOI_JOB_ID": row.job_id,
@@ -155,6 +156,9 @@ def _spec_build(
         "KUMOI_ARRAY_SIZE": str(row.array_size),
         "KUMOI_ATTEMPT": str(row.number),
     }
+    if held:
+        environment["KUMOI_DEVICES"] = ",".join(device.uuid for device in held)
+        environment["KUMOI_DEVICE_MILLI"] = ",".join(str(device.milli) for device in held)
     limits = Limits(
         cpu_milli=row.cpu_milli,
         memory_bytes=row.memory_bytes,
@@ -173,7 +177,8 @@ def _spec_build(
         lease_expires_us=row.lease_us,
         network=job.network,
         secrets=secrets,
-        device_paths=device_paths,
+        device_paths=tuple(dict.fromkeys(path for device in held for path in device.paths)),
+        devices=tuple(DeviceShare(device.uuid, device.kind, device.milli) for device in held),
     )
 
 

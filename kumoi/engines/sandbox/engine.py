@@ -29,6 +29,9 @@ from kumoi.engines.base import (
     StartRefused,
     Stream,
 )
+from kumoi.engines.devices.base import DeviceSource
+from kumoi.engines.devices.nvml import NvmlDevices
+from kumoi.engines.devices.patient import PatientDevices
 from kumoi.engines.refs import ref_is_valid
 from kumoi.engines.sandbox import forkserver, probe, records
 from kumoi.engines.sandbox.cgroups import RETRY_ROUNDS, hierarchy_find
@@ -53,7 +56,8 @@ class SandboxEngine:
     """Runs attempts on this machine. Everything it keeps is below `data_dir`.
 
     `incarnation` names this store's life and is part of every control group. `cpu_milli` and
-    `memory_bytes` are what the host offers; more than it has overcommits it, None is what it has. A
+    `memory_bytes` are what the host offers; more than it has overcommits it, None is what it has. It offers
+    the disk that was free at the first start, and the devices that `devices` finds (None: NVIDIA's GPUs). A
     project's files are in `files_root/<organization>/<project>`. As root, project number N runs as user
     `uid_base` + N. With `network_host` an attempt that wants a network gets the host's, the plane's own ports
     and all that listens on 127.0.0.1 included; else it is refused. Raises EngineUnavailable, saying what to
@@ -74,6 +78,7 @@ class SandboxEngine:
         files_root: Path | None = None,
         uid_base: int = PROJECT_UID_BASE,
         network_host: bool = False,
+        devices: DeviceSource | None = None,
     ) -> None:
         if not ref_is_valid(incarnation):
             raise ValueError(f"the incarnation {incarnation!r} cannot name a control group")
@@ -90,6 +95,8 @@ class SandboxEngine:
         self._host_name = host_name
         self._cpu_milli = cpu_milli or len(os.sched_getaffinity(0)) * 1_000
         self._memory_bytes = memory_bytes or probe.memory_bytes()
+        self._disk_bytes = probe.disk_bytes(self._run_dir / "disk-bytes", DISK_FREE_BYTES_MIN)
+        self._devices = devices or PatientDevices(NvmlDevices())
         self._channel = Channel(self._hello, self._run_dir / "forkserver.err")
         self._network_host = network_host
         self._nudges: Nudges | None = None
@@ -204,6 +211,8 @@ class SandboxEngine:
             boot_id=self._boot_id,
             healthy=not problems,
             detail="; ".join(problems) or self._strength(),
+            disk_bytes=self._disk_bytes,
+            devices=tuple(self._devices.devices()),
         )
         return (report,)
 

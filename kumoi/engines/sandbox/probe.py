@@ -92,6 +92,20 @@ def memory_bytes() -> int:
     raise EngineUnavailable("/proc/meminfo does not say how much memory this machine has")
 
 
+def disk_bytes(note: Path, reserve_bytes: int) -> int:
+    """What the disk below `note` has free for work beyond a reserve, as measured once and noted there.
+
+    A capacity must stand still: what tasks take of it since is what they hold of it.
+    """
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        disk = os.statvfs(note.parent)
+        free_bytes = max(disk.f_bavail * disk.f_frsize - reserve_bytes, 0)
+        note.write_text(f"{free_bytes}\n")
+        return free_bytes
+
+
 def _advice(bwrap: str, text: str) -> str:
     if "namespace" in text or "uid map" in text:
         return (

@@ -2,13 +2,16 @@
 
 import base64
 import re
+from collections.abc import Sequence
 
-from kumoi.engines.base import AttemptSpec, StartRefused
+from kumoi.core.devices import GPU
+from kumoi.engines.base import AttemptSpec, DeviceShare, StartRefused
 from kumoi.engines.refs import ref_is_valid
 from kumoi.engines.sandbox.task import Task
 
 UID_MAX = 2**31 - 2
 _DEVICE = re.compile(r"/dev(/[A-Za-z0-9][A-Za-z0-9._-]*){1,4}")
+_DEVICE_UUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ENVIRONMENT_NAME = re.compile(r"[^=\0]{1,256}")
 
@@ -40,7 +43,7 @@ def task_make(spec: AttemptSpec, uid_base: int | None, *, network_host: bool) ->
         project_id=spec.project_id,
         uid=project_uid(uid_base, spec.project_number),
         command=list(spec.command),
-        environment=dict(spec.environment),
+        environment={**spec.environment, **_device_environment(spec.devices)},
         secrets={name: base64.b64encode(value).decode() for name, value in spec.secrets.items()},
         devices=list(spec.device_paths),
         network=spec.network,
@@ -53,6 +56,12 @@ def task_make(spec: AttemptSpec, uid_base: int | None, *, network_host: bool) ->
         start_before_us=spec.start_before_us,
         lease_expires_us=spec.lease_expires_us,
     )
+
+
+def _device_environment(devices: Sequence[DeviceShare]) -> dict[str, str]:
+    """Which GPUs CUDA shows the attempt, by UUID: those that it holds, whatever it asks for itself."""
+    gpus = ",".join(device.uuid for device in devices if device.kind == GPU)
+    return {"CUDA_VISIBLE_DEVICES": gpus, "NVIDIA_VISIBLE_DEVICES": gpus} if gpus else {}
 
 
 def _wrong(spec: AttemptSpec) -> str | None:
@@ -71,6 +80,8 @@ def _wrong(spec: AttemptSpec) -> str | None:
         return "a secret whose name cannot name a file"
     if not all(_DEVICE.fullmatch(path) for path in spec.device_paths):
         return "a device that is not a plain path below /dev"
+    if not all(_DEVICE_UUID.fullmatch(device.uuid) for device in spec.devices):
+        return "a device whose UUID is none"
     if min(limits.cpu_milli, limits.memory_bytes, limits.processes, limits.wall_time_s) <= 0:
         return "a limit that is not positive"
     if min(limits.log_bytes, limits.file_bytes) < 0:
