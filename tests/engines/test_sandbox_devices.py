@@ -31,9 +31,7 @@ def test_an_attempt_has_its_devices_by_file_and_by_uuid(sandbox: Sandbox) -> Non
         DeviceShare("F", "fpga", 1),
     )
     mine = {"CUDA_VISIBLE_DEVICES": "GPU-of-somebody-else"}
-    lines = shown(
-        sandbox, device_paths=(DEVICE,), devices=(*gpus, DeviceShare("F", "fpga", 1)), environment=mine
-    )
+    lines = shown(sandbox, device_paths=(DEVICE,), devices=held, environment=mine)
     assert lines == [DEVICE, "GPU-a,MIG-b|GPU-a,MIG-b"]
 
 
