@@ -21,7 +21,7 @@ from kumoi.store.migrate import HEAD
 from kumoi.store.schema import metadata
 
 SCRIPTS = Path(kumoi.store.migrate.__file__).parent / "migrations"
-EXPRESSION_INDEXES = ("ix_jobs_pending", "ix_tasks_queue")
+EXPRESSION_INDEXES = ("ix_jobs_pending", "ix_tasks_queue", "ix_tasks_turn")
 POSTGRES_CATALOGUE = {
     "columns": """
         SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default

@@ -46,10 +46,15 @@ budgets = Table(
     count("spent_microyen", default=0),
     count("settled_microyen", default=0),
     us("settled_us"),
+    # The most that live work may still cost: raised in the transaction that places work, reckoned again by the
+    # upkeep loop.
+    count("promised_microyen", default=0),
     us("updated_us"),
     version(),
     CheckConstraint(
-        "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen", name="amounts"
+        "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen "
+        "AND promised_microyen >= 0",
+        name="amounts",
     ),
 )
 

@@ -18,10 +18,11 @@ def upgrade() -> None:
         sa.Column("spent_microyen", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_microyen", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("settled_us", sa.BigInteger(), nullable=False),
+        sa.Column("promised_microyen", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.CheckConstraint(
-            "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen",
+            "month_microyen >= 0 AND settled_microyen >= 0 AND spent_microyen >= settled_microyen AND promised_microyen >= 0",
             name=op.f("ck_budgets_amounts"),
         ),
         sa.PrimaryKeyConstraint("organization_id", name=op.f("pk_budgets")),
