@@ -91,7 +91,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
     goal = "-" if figure.goal is None else sign + number_text(figure.goal)
     reference = "-" if figure.reference is None else number_text(figure.reference)
     reached = {None: "-", True: "yes", False: "NO"}[figure.reached]
-    return figure.name, number_text(figure.value), figure.unit, goal, reference, reached
+    value = f"{figure.value:.2f}" if figure.unit == "%" else number_text(figure.value)
+    return figure.name, value, figure.unit, goal, reference, reached
 
 
 def number_text(value: float) -> str:
