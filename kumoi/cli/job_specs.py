@@ -4,6 +4,7 @@ import json
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,17 @@ import msgspec
 from kumoi.cli.command import option
 from kumoi.cli.language import _
 from kumoi.cli.text import cpu_parse, duration_parse, memory_parse
-from kumoi.model.jobs import DependencyCondition, HostLossPolicy, JobBatch, JobSpec, RetryReason, WorkClass
+from kumoi.model.jobs import (
+    DEVICE_MILLI,
+    DependencyCondition,
+    GangScope,
+    HostLossPolicy,
+    JobBatch,
+    JobSpec,
+    RetryReason,
+    WorkClass,
+)
+from kumoi.model.places import IsolationClass
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -46,13 +57,14 @@ _OPTIONS: Final = (
     option("--cpu", metavar="N", help="CPUs of each task: 2, 0.5, 500m."),
     option("--memory", metavar="SIZE", help="Memory of each task: 512Mi, 2G. A task over it is ended."),
     option("--time", "wall_time", metavar="TIME", help="Longest time of each task: 90, 15m, 2h."),
+    option("--disk", metavar="SIZE", help="Disk of each task: 10G."),
     option("--processes", type=click.IntRange(1), help="Most processes of each task."),
     option(
         "--device",
         "devices",
         multiple=True,
-        metavar="KIND[:COUNT[:MODEL]]",
-        help="Whole devices for each task; may be repeated.",
+        metavar="KIND[:COUNT[:MODEL[/PARTITION]]]",
+        help="Devices for each task, 0.5 is a share of one; may be repeated.",
     ),
     option(
         "--array",
@@ -101,6 +113,32 @@ _OPTIONS: Final = (
         "--after-ended", multiple=True, metavar="JOB", help="Wait until this job has ended; may be repeated."
     ),
     option("--pool", help="Only on machines of this pool."),
+    option("--site", "sites", multiple=True, help="Only at this site; may be repeated."),
+    option(
+        "--jurisdiction",
+        "jurisdictions",
+        multiple=True,
+        metavar="COUNTRY",
+        help="Only in this country (JP); may be repeated.",
+    ),
+    option("--latency", multiple=True, metavar="PLACE=MS", help="Only so near to a place; may be repeated."),
+    option(
+        "--isolation",
+        type=click.Choice([str(c) for c in IsolationClass]),
+        help="What must stand between this and other organizations' work, at least.",
+    ),
+    option(
+        "--spread",
+        metavar="host|failure_domain[:N]",
+        help="At most N (1) tasks of the job in one host or failure domain.",
+    ),
+    option(
+        "--gang-within",
+        type=click.Choice([str(s) for s in GangScope]),
+        help="How near the tasks of a gang must be.",
+    ),
+    option("--dedicated", is_flag=True, help="Only on hosts dedicated to the organization."),
+    option("--reservation", metavar="NAME", help="Only on the hosts of this reservation."),
     option("--network", is_flag=True, help="Use the network, where the pool allows it."),
 )
 
@@ -129,6 +167,7 @@ def spec_build(command: Sequence[str], flags: Mapping[str, Any]) -> JobSpec:
         if flags[name]:
             spec[name] = {**spec.get(name, {}), **_pairs(flags[name])}
     _merge(spec, "resources", _resources(flags))
+    _merge(spec, "rules", _rules(flags))
     _merge(spec, "retries", _retries(flags))
     conditions = [(job, DependencyCondition.SUCCEEDED) for job in flags["after"]]
     conditions += [(job, DependencyCondition.ENDED) for job in flags["after_ended"]]
@@ -155,6 +194,7 @@ def _resources(flags: Mapping[str, Any]) -> dict[str, Any]:
         "cpu_milli": cpu_parse(flags["cpu"]) if flags["cpu"] else None,
         "memory_bytes": memory_parse(flags["memory"]) if flags["memory"] else None,
         "wall_time_s": int(duration_parse(flags["wall_time"])) if flags["wall_time"] else None,
+        "disk_bytes": memory_parse(flags["disk"]) if flags["disk"] else None,
         "processes": flags["processes"],
         "devices": [_device(text) for text in flags["devices"]] or None,
     }
@@ -170,6 +210,26 @@ def _retries(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _rules(flags: Mapping[str, Any]) -> dict[str, Any]:
+    over, _colon, most = (flags["spread"] or "").partition(":")
+    if most and not most.isdecimal():
+        raise click.BadParameter(_("{text} is no spread; write host or failure_domain:4").format(text=over))
+    latencies = _pairs(flags["latency"])
+    if not all(text.isdecimal() for text in latencies.values()):
+        raise click.BadParameter(_("a latency is in whole milliseconds: tokyo=10"))
+    given = {
+        "sites": list(flags["sites"]) or None,
+        "jurisdictions": list(flags["jurisdictions"]) or None,
+        "latency": [{"to": to, "max_ms": int(text)} for to, text in latencies.items()] or None,
+        "isolation": flags["isolation"],
+        "spread": {"over": over, **({"most": int(most)} if most else {})} if over else None,
+        "gang_within": flags["gang_within"],
+        "dedicated": flags["dedicated"] or None,
+        "reservation": flags["reservation"],
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _merge(spec: dict[str, Any], name: str, values: dict[str, Any]) -> None:
     if values:
         spec[name] = {**spec.get(name, {}), **values}
@@ -177,10 +237,26 @@ def _merge(spec: dict[str, Any], name: str, values: dict[str, Any]) -> None:
 
 def _device(text: str) -> dict[str, Any]:
     kind, _colon, rest = text.partition(":")
-    count, _colon, model = rest.partition(":")
-    if count and not count.isdecimal():
-        raise click.BadParameter(_("{text} is no device; write gpu, gpu:2 or gpu:2:MODEL").format(text=text))
-    return {"kind": kind, "count": int(count or 1), **({"model": model} if model else {})}
+    count, _colon, rest = rest.partition(":")
+    model, _slash, partition = rest.partition("/")
+    try:
+        amount = Decimal(count or "1")
+    except InvalidOperation:
+        amount = Decimal(0)
+    milli = amount * DEVICE_MILLI
+    is_share = 0 < amount < 1 and milli == int(milli)
+    if not is_share and (amount < 1 or amount != int(amount)):
+        raise click.BadParameter(
+            _("{text} is no device; write gpu, gpu:2, gpu:0.5 or gpu:2:MODEL").format(text=text)
+        )
+    request: dict[str, Any] = {"kind": kind, "count": 1 if is_share else int(amount)}
+    if is_share:
+        request["milli"] = int(milli)
+    if model:
+        request["models"] = [model]
+    if partition:
+        request["partition"] = partition
+    return request
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

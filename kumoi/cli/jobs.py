@@ -13,7 +13,7 @@ from kumoi.cli.language import _
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, pass_session, project_option
 from kumoi.cli.text import bytes_show, duration_parse
-from kumoi.model.jobs import ARRAY_SIZE_MAX, JobWhy, Task
+from kumoi.model.jobs import ARRAY_SIZE_MAX, JobWhy, Placement, Task
 
 COLUMNS = (
     Column("id", "ID"),
@@ -34,6 +34,7 @@ PLACEMENT_COLUMNS = (
     Column("decided_at", "DECIDED"),
     Column("plan", "PLAN"),
     Column("attempt", "ATTEMPT"),
+    Column("best", "BEST (COST)"),
 )
 TASK_COLUMNS = (
     Column("index", "TASK"),
@@ -208,7 +209,7 @@ def job_why(session: Session, job_id: str) -> None:
     for line in _why_lines(why):
         session.out.line(line)
     if why.placements:
-        session.out.rows(why.placements, PLACEMENT_COLUMNS)
+        session.out.rows([_PlacementRow(placement) for placement in why.placements], PLACEMENT_COLUMNS)
 
 
 @job.command("tasks")
@@ -233,6 +234,15 @@ class _TaskRow:
         last = task.attempts[-1] if task.attempts else None
         for column in TASK_COLUMNS[2:]:
             setattr(self, column.name, None if last is None else getattr(last, column.name))
+
+
+class _PlacementRow:
+    """A placement on one line, with the hosts that were best and their costs."""
+
+    def __init__(self, placement: Placement) -> None:
+        for column in PLACEMENT_COLUMNS[:-1]:
+            setattr(self, column.name, getattr(placement, column.name))
+        self.best = ", ".join(f"{host.host_name} ({host.cost:g})" for host in placement.best)
 
 
 def _why_lines(why: JobWhy) -> list[str]:

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "job": Entry("kumoi.cli.jobs:job", "Run work, follow it, ask why it waits."),
     "host": Entry("kumoi.cli.hosts:host", "Machines."),
     "pool": Entry("kumoi.cli.pools:pool", "Pools of machines."),
+    "replay": Entry("kumoi.main.replay:replay", "Decide a recorded placement again, and compare."),
     "site": Entry("kumoi.cli.sites:site", "Sites."),
     "usage": Entry("kumoi.cli.usage:usage", "What was used."),
     "event": Entry("kumoi.cli.events:event", "What was done or refused."),

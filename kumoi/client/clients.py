@@ -12,6 +12,7 @@ from kumoi.client.groups import D, Group, Operation
 from kumoi.client.jobs import Jobs
 from kumoi.client.log import Log
 from kumoi.client.places import Hosts, Pools, Sites
+from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
 
 TIMEOUT_S: Final = 30.0
@@ -36,6 +37,7 @@ class _Client(Group[D], Generic[D]):
         self.sites: Sites[D] = Sites(driver)
         self.pools: Pools[D] = Pools(driver)
         self.hosts: Hosts[D] = Hosts(driver)
+        self.plans: Plans[D] = Plans(driver)
         self.usage: Usages[D] = Usages(driver)
         self.events: Events[D] = Events(driver)
         self.log: Log[D] = Log(driver)

@@ -96,6 +96,8 @@ class Action(StrEnum):
     HOST_READ = "host_read"
     HOST_DRAIN = "host_drain"
     HOST_RESUME = "host_resume"
+    PLAN_LIST = "plan_list"
+    PLAN_READ = "plan_read"
     JOB_LIST = "job_list"
     JOB_CREATE = "job_create"
     JOB_READ = "job_read"

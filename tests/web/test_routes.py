@@ -64,6 +64,8 @@ MAY = {
         Action.HOST_READ: "o",
         Action.HOST_DRAIN: "o",
         Action.HOST_RESUME: "o",
+        Action.PLAN_LIST: "o",
+        Action.PLAN_READ: "o",
         Action.JOB_LIST: "amvpusr",
         Action.JOB_CREATE: "ams",
         Action.JOB_READ: "amvpusr",

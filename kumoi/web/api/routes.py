@@ -21,6 +21,7 @@ from kumoi.model.access import (
 )
 from kumoi.model.jobs import Job, JobBatch, JobRef, JobRefs, JobSpec, JobSummary, JobWhy, Task
 from kumoi.model.places import Host, Pool, PoolCreate, Site, SiteCreate
+from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import (
     FILE_BYTES_MAX,
     Event,
@@ -41,6 +42,7 @@ from kumoi.web.api import (
     jobs,
     log,
     organizations,
+    plans,
     pools,
     principals,
     projects,
@@ -233,6 +235,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/hosts/{host}", hosts.host_read, A.HOST_READ, Host, etag=True),
     Route("POST", "/v1/hosts/{host}/drain", hosts.host_drain, A.HOST_DRAIN, Host, etag=True),
     Route("POST", "/v1/hosts/{host}/resume", hosts.host_resume, A.HOST_RESUME, Host, etag=True),
+    Route("GET", "/v1/plans", plans.plan_list, A.PLAN_LIST, Page[PlanSummary], query=PageQuery),
+    Route("GET", "/v1/plans/{plan}", plans.plan_read, A.PLAN_READ, PlanRecord),
     Route("GET", f"{PROJECT}/jobs", jobs.job_list, A.JOB_LIST, Page[JobSummary], query=JobListQuery),
     Route("POST", f"{PROJECT}/jobs", jobs.job_create, A.JOB_CREATE, JobRef, 201, JobSpec, etag=True),
     Route(
