@@ -66,12 +66,27 @@ class BudgetWrite(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Budget(Struct, frozen=True):
-    """A month's budget and what the metered use of the month amounts to."""
+    """A month's budget, what the metered use of the month costs, and what live work may still cost."""
 
     organization: Id
     month: str
     month_microyen: int
     spent_microyen: int
+    promised_microyen: int
+    version: int
+
+
+class FairShareWrite(Struct, frozen=True, forbid_unknown_fields=True):
+    """Twice the weight is twice the share where organizations compete."""
+
+    weight: Annotated[int, Meta(ge=1, le=1_000)]
+
+
+class FairShare(Struct, frozen=True):
+    """The weight of an organization; version 0 is the one that all begin with."""
+
+    organization: Id
+    weight: int
     version: int
 
 

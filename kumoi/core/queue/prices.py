@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 
-from kumoi.core.metering import PERIOD_US
-from kumoi.core.placement.snapshot import Holding
-from kumoi.core.queue.fairness import Amounts, amounts_of
-from kumoi.model.time import US_PER_S
+from kumoi.core.queue.fairness import Amounts
 
 _HOUR_S = 3_600
 
@@ -29,13 +26,6 @@ def price_microyen(prices: Prices, amounts: Amounts, time_s: int) -> int:
         + _up(amounts.memory_bytes * time_s * prices.memory_gib_hour_microyen, (1 << 30) * _HOUR_S)
         + _up(amounts.device_milli * time_s * prices.device_hour_microyen, 1_000 * _HOUR_S)
     )
-
-
-def promised_microyen(prices: Prices, holding: Holding, now_us: int) -> int:
-    """The most that live work may still cost beyond what is metered: from the last full hour to its limit."""
-    metered_us = max(holding.placed_us, now_us // PERIOD_US * PERIOD_US)
-    time_s = _up(max(holding.ends_us - metered_us, 0), US_PER_S)
-    return price_microyen(prices, amounts_of(holding), time_s)
 
 
 def _up(numerator: int, denominator: int) -> int:

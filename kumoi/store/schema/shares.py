@@ -46,8 +46,8 @@ budgets = Table(
     count("spent_microyen", default=0),
     count("settled_microyen", default=0),
     us("settled_us"),
-    # The most that live work may still cost: raised in the transaction that places work, reckoned again by the
-    # upkeep loop.
+    # The most that live work may still cost: raised in the transaction that places work, and reckoned again
+    # by the upkeep loop.
     count("promised_microyen", default=0),
     us("updated_us"),
     version(),
