@@ -109,7 +109,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A criterion against a series: when due (or on the last day measured before that), and the least since."""
+    """A criterion against a series: when due (or on the last day measured before), and the least since."""
 
     at: Step | None
     least: Step | None

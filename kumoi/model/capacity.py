@@ -37,7 +37,7 @@ class DeviceModelWrite(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DeviceModel(Struct, frozen=True):
-    """A device model. `built_in` until an operator writes it; `attested` with its datasheet's digest recorded."""
+    """A device model. `built_in` until an operator writes it; `attested` with its datasheet's digest."""
 
     name: ModelName
     vendor: str

@@ -10,6 +10,7 @@ from kumoi.model.ids import IdKind
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.places import HostHealth
 from kumoi.store.attempts import AttemptEnd, attempts_end
+from kumoi.store.capacity import capacity_day_known, capacity_record
 from kumoi.store.devices import DeviceSeen, devices_digest, devices_see
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
@@ -56,7 +57,7 @@ def hosts_see(
     """Write what was seen: new hosts join `pool` (the engine's first one if it is empty).
 
     Silent hosts are lost. A host waits outside until its pool is there. A device that became unhealthy
-    drains its host.
+    drains its host. What capacity that leaves for today is recorded with it.
     """
     look = _Look(connection, platform_id, now_us, cell)
     known = {row.name: row for row in hosts_of_engine(connection, engine)}
@@ -204,6 +205,8 @@ class _Look:
             self.connection.execute(_SAME, self.same)
         host_touch(self.connection, self.touched)
         insert_many(self.connection, events, self.events)
+        if self.touched or not capacity_day_known(self.connection, self.now_us):
+            capacity_record(self.connection, self.now_us)
 
 
 _SAME = update(hosts).where(hosts.c.id == bindparam("of_id")).values(seen_us=bindparam("at_us"))
