@@ -79,6 +79,15 @@ host_list                Platform      -            -           -       -       
 host_read                Platform      -            -           -       -       OP
 host_drain               Platform      -            -           -       -       O
 host_resume              Platform      -            -           -       -       O
+host_dedicate            Platform      -            -           -       -       O
+host_declare_lost        Platform      -            -           -       -       O
+
+capacity_read            Platform      -            -           -       -       OP
+capacity_plan_list       Platform      -            -           -       -       OP
+capacity_plan_create     Platform      -            -           -       -       O
+capacity_plan_delete     Platform      -            -           -       -       O
+device_model_list        Platform      -            -           -       -       OP
+device_model_write       Platform      -            -           -       -       O
 
 job_list                 Project       -            AUMmVvSs    AUMVS   .       -
 job_create               Project       -            AMmSs       AMS     .       -
