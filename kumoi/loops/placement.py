@@ -1,101 +1,32 @@
-"""Placement: take in what changed, decide, apply what still holds.
+"""Placement: take in what changed, order what waits, decide, apply what still holds.
 
 The hosts of each pool are kept in memory and follow the rows by the notes of what changed (`host_touches`).
 Memory may be lost at any line: it is read anew from the rows, and the next plan records a new base.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
-from kumoi.core.placement.snapshot import HostView, Inputs, Plan, PoolView, inputs_digest
+from kumoi.core.placement.snapshot import Placed, Plan, Refused, TaskView
+from kumoi.core.queue.order import order
+from kumoi.core.queue.prices import Prices
+from kumoi.core.queue.promises import Promises, hosts_after, promises_make
 from kumoi.loops.context import LoopContext
+from kumoi.loops.placement_memory import PlacementMemory, PoolMemory
 from kumoi.store import placement, placement_read
+from kumoi.store.attempts import attempts_preempt
 from kumoi.store.database import Connection
 from kumoi.store.placement import Applied, Decided
 from kumoi.store.placement_read import PoolRead, Touch
 from kumoi.store.writer import Fence
 
-if TYPE_CHECKING:
-    from kumoi.core.placement.pool import PoolPlacer
-
 POLICY = "best_fit"
 WINDOW = 64
 WINDOW_MAX = 5_000
 """What waits is looked at a window at a time; widely only when nothing of the first window fits."""
-BASE_EVERY = 1_000
-"""Plans of a pool that follow one recorded base."""
 TOUCHES_IDLE = 500
 """So many notes of changed hosts are taken in even when nothing waits."""
-
-
-@dataclass(slots=True)
-class _Pool:
-    """A pool in memory, and what the next recorded plan must tell of it."""
-
-    view: PoolView
-    placer: "PoolPlacer"
-    hosts: dict[str, HostView]
-    changed: dict[str, None] = field(default_factory=dict)
-    """Hosts that changed since the plan recorded last, in the order of their first change."""
-    gone: set[str] = field(default_factory=set)
-    base_id: str | None = None
-    """The plan that recorded all hosts; None while none has, or a new one is due."""
-    previous_id: str | None = None
-    digest: str = ""
-    plans: int = 0
-    learned: bytes | None = None
-
-    def base(self) -> tuple[HostView, ...]:
-        """All hosts, in the order of a replay's rows."""
-        return tuple(self.hosts[host_id] for host_id in sorted(self.hosts))
-
-    def take_in(self, read: PoolRead) -> None:
-        """Follow the rows."""
-        self.placer.hosts_put(read.changed)
-        self.placer.hosts_remove(read.gone)
-        for view in read.changed:
-            self.hosts[view.id] = view
-            self.changed.setdefault(view.id)
-            self.gone.discard(view.id)
-        for host_id in read.gone:
-            del self.hosts[host_id]
-            self.gone.add(host_id)
-
-    def renew(self) -> None:
-        """Begin a new chain of recorded inputs."""
-        self.placer = self.placer.anew(self.base())
-        self.base_id = self.previous_id = None
-        self.plans = 0
-        self.changed.clear()
-        self.gone.clear()
-
-    def recorded(self, decided: Decided, plan_id: str) -> None:
-        """The plan is in the store: the next one tells only what changed since."""
-        self.base_id = self.base_id or plan_id
-        self.previous_id, self.digest = plan_id, decided.plan.snapshot_digest
-        self.plans += 1
-        self.changed.clear()
-        self.gone.clear()
-        if decided.inputs.learned is not None:
-            self.learned = decided.inputs.learned
-
-
-@dataclass(slots=True)
-class PlacementMemory:
-    """What the loop remembers between activations, under one lease epoch."""
-
-    epoch: int = -1
-    pools: dict[str, _Pool] = field(default_factory=dict)
-    taken: set[int] = field(default_factory=set)
-    """Notes taken in and not yet removed from the store."""
-    stale: set[str] = field(default_factory=set)
-    """Hosts that had changed when a plan was applied: read again, whether or not somebody noted it."""
-
-    def forget(self, epoch: int) -> None:
-        """Begin anew: somebody else may have placed in between."""
-        self.epoch = epoch
-        self.pools, self.taken, self.stale = {}, set(), set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +35,17 @@ class _Pass:
 
     touches: Sequence[Touch]
     reads: Sequence[PoolRead]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What was decided for a pool: what goes where, what is kept for whom, and who makes room."""
+
+    tasks: tuple[TaskView, ...]
+    placed: tuple[Placed, ...]
+    refused: tuple[Refused, ...]
+    promises: Promises
+    prices: Prices
 
 
 def placement_activate(memory: PlacementMemory, context: LoopContext, fence: Fence) -> bool:
@@ -122,19 +64,20 @@ def _pass(memory: PlacementMemory, context: LoopContext, fence: Fence, window: i
     now_us = context.clock_us()
     found = context.store.read_wait(pass_read, memory, window, now_us, wide=wide)
     _take_in(memory, found)
-    more = False
-    stuck = False
+    more = stuck = False
     for read in found.reads:
-        decided, broken = _pool_place(memory, context, fence, read, now_us)
-        full = len(read.tasks) >= window
-        stuck = stuck or (full and not decided)
-        more = more or (decided and (full or broken > 0))
+        pool = memory.pools[read.pool.id]
+        answer = _decide(pool, read, now_us, window)
+        applied = _apply(memory, context, fence, pool, answer, now_us)
+        full = read.count >= window
+        stuck = stuck or (full and not answer.placed)
+        more = more or (bool(answer.placed) and (full or applied < len(answer.placed)))
     if len(memory.taken) >= TOUCHES_IDLE:
         context.store.transact_wait(fence, placement.touches_drop, sorted(memory.taken))
         memory.taken.clear()
     if not wide and stuck:
         return _pass(memory, context, fence, WINDOW_MAX, wide=True) or more
-    if not any(len(read.tasks) >= window for read in found.reads):
+    if not any(read.count >= window for read in found.reads):
         context.nudge("jobs")
     return more
 
@@ -155,70 +98,88 @@ def pass_read(
         placement_read.pool_read(
             connection,
             view,
-            known.hosts.keys() if known is not None and known.view == view else None,
+            memory.known(view),
             touched,
-            task_limit=window if view in waiting else 0,
+            window=window if view in waiting else 0,
             now_us=now_us,
             wide=wide,
         )
         for view in views.values()
-        for known in (memory.pools.get(view.id),)
     ]
     return _Pass(touches, reads)
 
 
 def _take_in(memory: PlacementMemory, found: _Pass) -> None:
     memory.taken |= {touch.id for touch in found.touches}
-    memory.stale.clear()
+    if found.reads:
+        memory.stale.clear()
     for read in found.reads:
         if read.base is not None:
             memory.pools[read.pool.id] = _pool_open(read)
-            continue
         memory.pools[read.pool.id].take_in(read)
 
 
-def _pool_open(read: PoolRead) -> _Pool:
+def _pool_open(read: PoolRead) -> PoolMemory:
     # Not at the top: a plane that has placed nothing yet does without NumPy's memory and start.
     from kumoi.core.placement.pool import PoolPlacer
 
-    placer = PoolPlacer(read.pool, POLICY)
-    base = read.base or ()
-    placer.hosts_put(base)
-    return _Pool(read.pool, placer, {view.id: view for view in base})
+    return PoolMemory(read.pool, PoolPlacer(read.pool, POLICY))
 
 
-def _pool_place(
-    memory: PlacementMemory, context: LoopContext, fence: Fence, read: PoolRead, now_us: int
-) -> tuple[bool, int]:
-    """Decide for the waiting tasks of a pool and write what still holds.
+def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answer:
+    """Whose turn it is, where it goes, and what is promised to those who found no place."""
+    tasks = order(read.waiting, read.standings, pool.use, now_us, window, read.prices).tasks
+    pool.placer.learn(tasks)
+    pool.base_renew_due()
+    pool.promises_drop(now_us)
+    holds = tuple(pool.promises.values())
+    placed, refused = pool.placer.place(tasks, now_us, holds)
+    lacking = _groups(tasks, refused)
+    if not lacking:
+        return _Answer(tasks, placed, refused, Promises(holds, ()), read.prices)
+    hosts = hosts_after(pool.hosts.values(), placed, {task.id: task for task in tasks}, now_us)
+    promises = promises_make(lacking, pool.view, hosts, pool.use, now_us, pool.promises)
+    if placed and len(promises.holds) > len(holds):
+        # What was promised only now must hold for this pass, too.
+        placed, refused = pool.placer.place(tasks, now_us, promises.holds)
+    return _Answer(tasks, placed, refused, promises, read.prices)
 
-    Returns whether anything was decided, and how many placements did not hold.
-    """
-    pool = memory.pools[read.pool.id]
-    pool.placer.learn(read.tasks)
-    if pool.plans >= BASE_EVERY or (pool.base_id is None and (pool.changed or pool.gone)):
-        pool.renew()
-    placed, refused = pool.placer.place(read.tasks, now_us)
-    if not placed:
-        return False, 0
-    inputs = _inputs(pool, read, now_us, fence.epoch)
-    digest = inputs_digest("" if inputs.base is not None else pool.digest, inputs)
-    decided = Decided(
-        plan=Plan(POLICY, fence.epoch, now_us, digest, placed, refused),
-        inputs=inputs,
-        generations={one.host_id: pool.hosts[one.host_id].generation for one in placed},
-        tasks={task.id: task for task in read.tasks},
-        base_id=pool.base_id,
-        previous_id=pool.previous_id,
-    )
-    applied = _apply(memory, context, fence, decided)
-    if applied.placed:
-        pool.recorded(decided, applied.plan_id)
+
+def _groups(tasks: Iterable[TaskView], refused: Iterable[Refused]) -> list[list[TaskView]]:
+    """The groups that found no place, in the order of the queue."""
+    lacking = {one.task_id for one in refused}
+    waiting = [task for task in tasks if task.id in lacking]
+    return [list(group) for _, group in groupby(waiting, key=lambda task: task.gang or task.id)]
+
+
+def _apply(
+    memory: PlacementMemory,
+    context: LoopContext,
+    fence: Fence,
+    pool: PoolMemory,
+    answer: _Answer,
+    now_us: int,
+) -> int:
+    """Write what was decided and still holds. Returns how many tasks were placed."""
+    pool.promises = {hold.group_id: hold for hold in answer.promises.holds}
+    applied = 0
+    if answer.placed:
+        plan = Plan(POLICY, fence.epoch, now_us, answer.placed, answer.refused)
+        decided = pool.decided(plan, answer.tasks, answer.promises.holds, answer.prices)
+        written = _plan_write(memory, context, fence, decided)
+        if written.placed:
+            pool.recorded(decided, written.plan_id)
+            context.nudge("tasks")
+        applied = written.placed
+        for placed in answer.placed:
+            pool.promises.pop(decided.tasks[placed.task_id].gang or placed.task_id, None)
+    if answer.promises.evicted:
+        context.store.transact_wait(fence, attempts_preempt, answer.promises.evicted, now_us)
         context.nudge("tasks")
-    return True, len(placed) - applied.placed
+    return applied
 
 
-def _apply(memory: PlacementMemory, context: LoopContext, fence: Fence, decided: Decided) -> Applied:
+def _plan_write(memory: PlacementMemory, context: LoopContext, fence: Fence, decided: Decided) -> Applied:
     """Write the plan, and that the notes which led to it were taken."""
     applied = context.store.transact_wait(
         fence,
@@ -232,20 +193,3 @@ def _apply(memory: PlacementMemory, context: LoopContext, fence: Fence, decided:
     memory.taken.clear()
     memory.stale |= set(applied.stale)
     return applied
-
-
-def _inputs(pool: _Pool, read: PoolRead, now_us: int, seed: int) -> Inputs:
-    """What this plan is decided on: a base, or what changed since the plan recorded last."""
-    follows = pool.base_id is not None
-    learned = pool.placer.learned()
-    return Inputs(
-        pool=pool.view,
-        base=None if follows else pool.base(),
-        changed=tuple(pool.hosts[name] for name in pool.changed if name in pool.hosts) if follows else (),
-        gone=tuple(sorted(pool.gone)) if follows else (),
-        tasks=read.tasks,
-        policy=POLICY,
-        learned=learned if not follows or learned != pool.learned else None,
-        now_us=now_us,
-        seed=seed,
-    )

@@ -61,22 +61,22 @@ def record_replay(record: PlanRecord) -> Replayed:
     from kumoi.core.placement.replay import replay as recompute
 
     said = msgspec.json.decode(record.body, type=_Body)
-    again = recompute(inputs_unpack(packed) for packed in record.inputs)
-    differences = tuple(_differences(record, said, again))
+    again, digest = recompute(inputs_unpack(packed) for packed in record.inputs)
+    differences = tuple(_differences(record, digest, said, again))
     return Replayed(
         plan=record.id,
         policy=again.policy,
         placed=len(again.placed),
         refused=len(again.refused),
-        snapshot_digest=again.snapshot_digest,
+        snapshot_digest=digest,
         same=not differences,
         differences=differences,
     )
 
 
-def _differences(record: PlanRecord, said: _Body, again: Plan) -> list[str]:
+def _differences(record: PlanRecord, digest: str, said: _Body, again: Plan) -> list[str]:
     found = []
-    if again.snapshot_digest != record.snapshot_digest:
+    if digest != record.snapshot_digest:
         found.append(_("the inputs are not those that the plan names (digest)"))
     if again.placed != said.placed:
         found.append(_("other placements"))

@@ -25,7 +25,8 @@ from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.orphans import orphans_activate
-from kumoi.loops.placement import PlacementMemory, placement_activate
+from kumoi.loops.placement import placement_activate
+from kumoi.loops.placement_memory import PlacementMemory
 from kumoi.loops.retention import retention_activate
 from kumoi.loops.runner import Loop, Runner
 from kumoi.loops.tasks import tasks_activate

@@ -1,13 +1,14 @@
 """Attempts: what the loops read and how an end becomes a record, all of it in one transaction."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, case, func, select, update
 
 from kumoi.core.metering import Interval, intervals_due
+from kumoi.core.queue.fairness import Amounts
 from kumoi.core.retries import TaskNext, decide_next
 from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome
 from kumoi.model.time import US_PER_S
@@ -29,6 +30,7 @@ from kumoi.store.schema import (
     tasks,
     usage_intervals,
 )
+from kumoi.store.shares import quota_charges, quotas_release
 from kumoi.store.vault import SealedSecret
 from kumoi.store.writer import Move, insert_many, move_many
 
@@ -98,13 +100,31 @@ _ENDING = (
     .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state != "ended")
     .with_for_update(of=attempts)
 )
-_START_FAILURES = (
-    select(attempts.c.task_id, func.count())
+_NOT_TRIES = (
+    select(
+        attempts.c.task_id,
+        func.sum(case((attempts.c.outcome == AttemptOutcome.START_FAILED.value, 1), else_=0)).label(
+            "start_failures"
+        ),
+        func.sum(case((attempts.c.outcome == AttemptOutcome.PREEMPTED.value, 1), else_=0)).label(
+            "preemptions"
+        ),
+    )
     .where(
         attempts.c.task_id.in_(bindparam("ids", expanding=True)),
-        attempts.c.outcome == AttemptOutcome.START_FAILED.value,
+        attempts.c.outcome.in_((AttemptOutcome.START_FAILED.value, AttemptOutcome.PREEMPTED.value)),
     )
     .group_by(attempts.c.task_id)
+)
+_PREEMPTED = (
+    select(attempts)
+    .where(
+        attempts.c.id.in_(bindparam("ids", expanding=True)),
+        is_live(),
+        attempts.c.state.in_(("placed", "running")),
+    )
+    .order_by(attempts.c.id)
+    .with_for_update(of=attempts)
 )
 _DEVICES_HELD = select(attempt_devices).where(
     is_false(attempt_devices.c.released), attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
@@ -174,6 +194,28 @@ def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> N
     connection.execute(_STARTED, rows)
 
 
+def attempts_preempt(connection: Connection, attempt_ids: Sequence[str], now_us: int) -> int:
+    """Ask live attempts to end, to make room for others; their tasks wait again. Returns how many."""
+    rows = connection.execute(_PREEMPTED, {"ids": list(attempt_ids)}).all()
+    move_many(
+        connection, [Move(attempts, row.id, row.state, "stopping", {"preempted": True}) for row in rows]
+    )
+    asked = [
+        event_row(
+            "attempt_preempt",
+            at_us=now_us,
+            actor=SYSTEM_ACTOR,
+            resource=row.id,
+            organization=row.organization_id,
+            project=row.project_id,
+            detail={"job": row.job_id, "host": row.host_id},
+        )
+        for row in rows
+    ]
+    insert_many(connection, events, asked)
+    return len(rows)
+
+
 def leases_move(connection: Connection, attempt_ids: Sequence[str], lease_us: int) -> None:
     """Record the new lease of live attempts, before the engine is told."""
     connection.execute(
@@ -212,6 +254,7 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         _devices_release(connection, held)
     counts = Counter(row.attempt_id for row in held)
     host_touch(connection, (row.host_id for row in rows.values()))
+    quotas_release(connection, quota_charges(_amounts_held(rows.values(), held)))
     intervals = [
         interval
         for end in known
@@ -257,11 +300,12 @@ def _nexts(
 ) -> dict[str, TaskNext]:
     """What the tasks do next. Policies and earlier starts are read only where they matter."""
     lost = [rows[end.attempt_id].task_id for end in ends if not _succeeded(end)]
-    failures: dict[str, int] = {}
+    before: dict[str, tuple[int, int]] = {}
     if lost:
-        failures = {row[0]: row[1] for row in connection.execute(_START_FAILURES, {"ids": lost})}
+        counts = connection.execute(_NOT_TRIES, {"ids": lost})
+        before = {row.task_id: (int(row.start_failures), int(row.preemptions)) for row in counts}
     return {
-        end.attempt_id: _next(row, end, failures.get(row.task_id, 0))
+        end.attempt_id: _next(row, end, *before.get(row.task_id, (0, 0)))
         for end in ends
         for row in (rows[end.attempt_id],)
     }
@@ -271,14 +315,25 @@ def _succeeded(end: AttemptEnd) -> bool:
     return end.outcome is AttemptOutcome.EXITED and end.exit_code == 0
 
 
-def _next(row: AnyRow, end: AttemptEnd, start_failures: int) -> TaskNext:
+def _outcome(row: AnyRow, end: AttemptEnd) -> AttemptOutcome:
+    """What ended because it was asked to make room was preempted, however it took it."""
+    if row.preempted and not _succeeded(end) and end.outcome is not AttemptOutcome.START_FAILED:
+        return AttemptOutcome.PREEMPTED
+    return end.outcome
+
+
+def _next(row: AnyRow, end: AttemptEnd, start_failures: int, preemptions: int) -> TaskNext:
     if _succeeded(end):
         return TaskNext("succeeded", None)
+    if _outcome(row, end) is AttemptOutcome.PREEMPTED:
+        if row.job_state == "cancelling":
+            return TaskNext("cancelled", "cancelled")
+        return TaskNext("queued", AttemptOutcome.PREEMPTED.value)
     if end.outcome is AttemptOutcome.CANCELLED and row.state != "stopping":
         return TaskNext("failed", "ended from outside")
     following = decide_next(
         SPEC_DECODER.decode(row.spec).retries,
-        row.number,
+        row.number - preemptions,
         end.outcome,
         end.exit_code,
         start_failures=start_failures,
@@ -306,7 +361,7 @@ def _attempt_move(row: AnyRow, end: AttemptEnd) -> Move:
             "started_us": started_us,
             "ended_us": max(end.ended_us, started_us or 0),
             "metered_us": end.ended_us,
-            "outcome": end.outcome,
+            "outcome": _outcome(row, end),
             "exit_code": end.exit_code,
             "signal": end.signal,
             "cpu_us": end.cpu_us,
@@ -356,6 +411,18 @@ def _devices_release(connection: Connection, held: Sequence[AnyRow]) -> None:
     devices_take(connection, [(row.device_id, -row.milli) for row in held])
 
 
+def _amounts_held(rows: Iterable[AnyRow], devices_held: Sequence[AnyRow]) -> dict[str, Amounts]:
+    """What attempts held, by organization."""
+    milli: Counter[str] = Counter()
+    for held in devices_held:
+        milli[held.attempt_id] += held.milli
+    amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
+    for row in rows:
+        one = Amounts(row.cpu_milli, row.memory_bytes, row.disk_bytes, milli[row.id], 1)
+        amounts[row.organization_id] = amounts[row.organization_id].plus(one)
+    return amounts
+
+
 def _devices_held(connection: Connection, attempt_ids: Sequence[str]) -> Sequence[AnyRow]:
     return connection.execute(_DEVICES_HELD, {"ids": list(attempt_ids)}).all()
 
@@ -371,7 +438,7 @@ def _event(row: AnyRow, end: AttemptEnd, now_us: int) -> dict[str, Any]:
         detail={
             "job": row.job_id,
             "task": row.ordinal,
-            "outcome": end.outcome,
+            "outcome": _outcome(row, end),
             "exit_code": end.exit_code,
             "started_us": end.started_us,
             "ended_us": end.ended_us,

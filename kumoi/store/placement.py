@@ -1,5 +1,6 @@
 """A plan, applied per host generation: what still holds is written, the rest is decided again."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,9 +9,12 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from kumoi.core.placement.snapshot import Inputs, Placed, Plan, TaskView, inputs_pack
+from kumoi.core.queue.fairness import Amounts, amounts_of
+from kumoi.core.queue.prices import Prices, price_microyen
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import HostLossPolicy
 from kumoi.model.time import US_PER_S
+from kumoi.store.budgets import budgets_charge
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new, ids_new
@@ -27,6 +31,7 @@ from kumoi.store.schema import (
     pools,
     tasks,
 )
+from kumoi.store.shares import quota_charges, quotas_charge, quotas_release
 from kumoi.store.writer import Move, insert_many, move_many
 
 START_WINDOW_US = 60 * US_PER_S
@@ -44,9 +49,11 @@ class Decided:
     """
 
     plan: Plan
+    digest: str
     inputs: Inputs
     generations: Mapping[str, int]
     tasks: Mapping[str, TaskView]
+    prices: Prices
     base_id: str | None
     previous_id: str | None
 
@@ -136,11 +143,31 @@ def plan_apply(
         if holds(placed)
         and (decided.tasks[placed.task_id].gang is None or decided.tasks[placed.task_id].gang not in broken)
     ]
+    refused = _charge(connection, decided, holding)
+    holding = [placed for placed in holding if waiting[placed.task_id].organization_id not in refused]
     plan_id = id_new(IdKind.PLAN, cell)
     if holding:
         _placed_write(connection, plan_id, decided, holding, waiting, epoch=epoch, now_us=now_us, cell=cell)
+    # Of all hosts that were advanced, whether or not anything was placed there in the end.
+    host_touch(connection, current)
     stale = {placed.host_id for placed in plan.placed} - current
     return Applied(plan_id, len(holding), tuple(sorted(stale)))
+
+
+def _charge(connection: Connection, decided: Decided, holding: Sequence[Placed]) -> set[str]:
+    """Count what is about to be held against quotas and budgets; returns the organizations that may not."""
+    amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
+    prices: Counter[str] = Counter()
+    for placed in holding:
+        task = decided.tasks[placed.task_id]
+        wanted = amounts_of(task)
+        amounts[task.organization_id] = amounts[task.organization_id].plus(wanted)
+        prices[task.organization_id] += price_microyen(decided.prices, wanted, task.wall_time_s)
+    over = quotas_charge(connection, quota_charges(amounts))
+    within = {name: price for name, price in prices.items() if name not in over}
+    broke = budgets_charge(connection, within)
+    quotas_release(connection, quota_charges({name: amounts[name] for name in broke}))
+    return over | broke
 
 
 def touches_drop(connection: Connection, touch_ids: Sequence[int]) -> None:
@@ -221,7 +248,6 @@ def _placed_write(
     insert_many(connection, attempts, rows)
     insert_many(connection, attempt_devices, device_rows)
     devices_take(connection, [pair for placed in holding for pair in placed.devices])
-    host_touch(connection, (placed.host_id for placed in holding))
     insert_many(connection, events, event_rows)
     move_many(connection, [Move(tasks, placed.task_id, "queued", "active", {}) for placed in holding])
     connection.execute(
@@ -246,7 +272,7 @@ def _plan_row(decided: Decided, plan_id: str) -> dict[str, Any]:
         "decided_us": plan.decided_us,
         "policy": plan.policy,
         "seed": plan.seed,
-        "snapshot_digest": plan.snapshot_digest,
+        "snapshot_digest": decided.digest,
         "body": msgspec.json.encode({"placed": plan.placed, "refused": plan.refused}).decode(),
         "base_id": decided.base_id or plan_id,
         "previous_id": decided.previous_id,

@@ -10,9 +10,13 @@ import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from kumoi.core.placement.snapshot import DeviceView, Holding, HostView, PoolView, TaskView, Window
+from kumoi.core.queue.order import Waiting
+from kumoi.core.queue.prices import FREE, Prices
+from kumoi.core.queue.standing import Standing
 from kumoi.model.jobs import CLASS_RANKS, DeviceRequest, HostLossPolicy, PlacementRules, WorkClass
 from kumoi.model.places import DeviceHealth, IsolationClass
 from kumoi.model.time import US_PER_S
+from kumoi.store.budgets import prices_load
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
@@ -29,10 +33,13 @@ from kumoi.store.schema import (
     reservations,
     tasks,
 )
+from kumoi.store.shares import standings_load
 
 FOREVER_US = 1 << 62
 WIDE_PER_JOB = 8
 WIDE_PER_ORGANIZATION = 100
+WINDOW_LEAST = 8
+ORGANIZATIONS_MAX = 10_000
 TOUCHES_MAX = 10_000
 HOSTS_PER_QUERY = 500
 _SHARED_KERNEL = (IsolationClass.PROCESS, IsolationClass.CONTAINER)
@@ -46,7 +53,14 @@ class PoolRead:
     base: tuple[HostView, ...] | None
     changed: tuple[HostView, ...]
     gone: tuple[str, ...]
-    tasks: tuple[TaskView, ...]
+    waiting: Mapping[str, tuple[Waiting, ...]]
+    standings: Mapping[str, Standing]
+    prices: Prices
+
+    @property
+    def count(self) -> int:
+        """How many tasks of it are looked at."""
+        return sum(len(theirs) for theirs in self.waiting.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,7 @@ _HOLDINGS = (
         jobs.c.priority,
         jobs.c.gang,
         jobs.c.on_host_lost,
+        jobs.c.rules,
     )
     .join(jobs, jobs.c.id == attempts.c.job_id)
     .where(is_live(), attempts.c.host_id.in_(bindparam("ids", expanding=True)))
@@ -116,6 +131,7 @@ _TASK_VIEWS = select(
     jobs.c.work_class,
     jobs.c.priority,
     jobs.c.gang,
+    jobs.c.created_us,
 ).join(jobs, jobs.c.id == tasks.c.job_id)
 _QUEUED = (
     in_state(tasks, "queued"),
@@ -123,39 +139,37 @@ _QUEUED = (
     tasks.c.not_before_us <= bindparam("now_us"),
 )
 _WAITS = select(tasks.c.id).where(*_QUEUED).limit(1)
-_TASKS = (
-    _TASK_VIEWS.where(*_QUEUED).order_by(tasks.c.priority.desc(), tasks.c.id).limit(bindparam("task_limit"))
+_IN_TURN = (tasks.c.class_rank, tasks.c.priority.desc(), tasks.c.id)
+_ORGANIZATION_NEXT = select(func.min(tasks.c.organization_id)).where(
+    in_state(tasks, "queued"),
+    tasks.c.pool_id == bindparam("of_pool"),
+    tasks.c.organization_id > bindparam("last"),
 )
+_OF_ORGANIZATION = (
+    *_QUEUED,
+    tasks.c.organization_id == bindparam("of_organization"),
+    tasks.c.class_rank == bindparam("of_class"),
+)
+_HEAD = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(*_IN_TURN).limit(bindparam("task_limit"))
+_OLDEST = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(tasks.c.id).limit(bindparam("task_limit"))
 _GANGS = _TASK_VIEWS.where(
     in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True))
 ).order_by(tasks.c.id)
 
 
-def _tasks_wide() -> Select[*tuple[Any, ...]]:
-    """The first few waiting tasks of every job, and of these the first of every organization."""
+def _few_of_each_job() -> Select[*tuple[Any, ...]]:
+    """The first few waiting tasks of each job of an organization."""
     by_job = func.row_number().over(partition_by=tasks.c.job_id, order_by=tasks.c.id)
-    few = (
-        select(tasks.c.id, tasks.c.organization_id, tasks.c.priority, by_job.label("of_job"))
-        .where(*_QUEUED)
-        .subquery()
-    )
-    by_organization = func.row_number().over(
-        partition_by=few.c.organization_id, order_by=(few.c.priority.desc(), few.c.id)
-    )
-    fair = (
-        select(few.c.id, by_organization.label("of_organization"))
-        .where(few.c.of_job <= WIDE_PER_JOB)
-        .subquery()
-    )
+    few = select(tasks.c.id, by_job.label("of_job")).where(*_OF_ORGANIZATION).subquery()
     return (
-        _TASK_VIEWS.join(fair, fair.c.id == tasks.c.id)
-        .where(fair.c.of_organization <= WIDE_PER_ORGANIZATION)
-        .order_by(tasks.c.priority.desc(), tasks.c.id)
+        _TASK_VIEWS.join(few, few.c.id == tasks.c.id)
+        .where(few.c.of_job <= WIDE_PER_JOB)
+        .order_by(*_IN_TURN)
         .limit(bindparam("task_limit"))
     )
 
 
-_TASKS_WIDE = _tasks_wide()
+_WIDE = _few_of_each_job()
 
 
 def pools_waiting(connection: Connection, now_us: int) -> list[PoolView]:
@@ -187,23 +201,28 @@ def pool_read(
     known: Collection[str] | None,
     touched: Iterable[str],
     *,
-    task_limit: int,
+    window: int,
     now_us: int = FOREVER_US,
     wide: bool = False,
 ) -> PoolRead:
     """All hosts of a pool where none are `known`, else those of them (and new ones) that were `touched`.
 
     Tasks that may only be placed after `now_us` are left out. A `wide` read has a few tasks of every job and
-    organization instead of the first ones: what nobody can take must not hide what somebody can.
+    organization instead of the first ones: what nobody can take must not hide what somebody can. A window of
+    0 reads no tasks.
     """
-    waiting = tuple(tasks_read(connection, pool.id, task_limit, now_us, wide=wide))
+    waiting = waiting_read(connection, pool.id, window, now_us, wide=wide) if window else {}
+    standings = standings_load(connection, pool.id, waiting, now_us) if waiting else {}
+    prices = prices_load(connection, pool.id) if waiting else FREE
     if known is None:
-        return PoolRead(pool, tuple(hosts_of_pool(connection, pool.id)), (), (), waiting)
+        base = tuple(hosts_of_pool(connection, pool.id))
+        return PoolRead(pool, base, (), (), waiting, standings, prices)
     names = sorted(set(touched))
     views = [row for row in hosts_named(connection, names) if row[0] == pool.id]
     found = {view.id for _, view in views}
     gone = tuple(name for name in names if name in known and name not in found)
-    return PoolRead(pool, None, tuple(view for _, view in views), gone, waiting)
+    changed = tuple(view for _, view in views)
+    return PoolRead(pool, None, changed, gone, waiting, standings, prices)
 
 
 def hosts_of_pool(connection: Connection, pool_id: str) -> list[HostView]:
@@ -221,16 +240,49 @@ def hosts_named(connection: Connection, host_ids: Sequence[str]) -> list[tuple[s
     return found
 
 
-def tasks_read(
-    connection: Connection, pool_id: str, limit: int, now_us: int = FOREVER_US, *, wide: bool = False
-) -> list[TaskView]:
-    """Waiting tasks of a pool in the order in which they are looked at; gangs complete."""
-    parameters = {"of_pool": pool_id, "task_limit": limit, "now_us": now_us}
-    rows = connection.execute(_TASKS_WIDE if wide else _TASKS, parameters).all()
-    gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
-    if gangs:
-        rows = _gangs_complete(connection, rows, list(gangs))
-    return [task_view(row) for row in rows]
+def waiting_read(
+    connection: Connection, pool_id: str, window: int, now_us: int = FOREVER_US, *, wide: bool = False
+) -> dict[str, tuple[Waiting, ...]]:
+    """Waiting tasks of a pool by organization: a part of the window for each of its classes, gangs complete.
+
+    Of each class the first by priority; where priorities differ the oldest, too, so that age can count.
+    """
+    found: dict[str, tuple[Waiting, ...]] = {}
+    organizations = _organizations_waiting(connection, pool_id)
+    most = WIDE_PER_ORGANIZATION if wide else max(WINDOW_LEAST, window // max(1, len(organizations)))
+    for organization_id in organizations:
+        rows: list[AnyRow] = []
+        for class_rank in sorted(CLASS_RANKS.values()):
+            whose = {"of_pool": pool_id, "of_organization": organization_id, "of_class": class_rank}
+            rows += _of_class(connection, whose | {"now_us": now_us, "task_limit": most}, wide=wide)
+        gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
+        if gangs:
+            rows = _gangs_complete(connection, rows, list(gangs))
+        if rows:
+            found[organization_id] = tuple(Waiting(task_view(row), row.created_us) for row in rows)
+    return found
+
+
+def _organizations_waiting(connection: Connection, pool_id: str) -> list[str]:
+    """The organizations with waiting tasks, by one seek of the index for each."""
+    found: list[str] = []
+    last = ""
+    while len(found) < ORGANIZATIONS_MAX:
+        name = connection.execute(_ORGANIZATION_NEXT, {"of_pool": pool_id, "last": last}).scalar()
+        if name is None:
+            break
+        found.append(name)
+        last = name
+    return found
+
+
+def _of_class(connection: Connection, whose: Mapping[str, Any], *, wide: bool) -> list[AnyRow]:
+    rows = list(connection.execute(_WIDE if wide else _HEAD, whose).all())
+    if wide or len(rows) < whose["task_limit"] or rows[0].priority == rows[-1].priority:
+        return rows
+    known = {row.id for row in rows}
+    oldest = connection.execute(_OLDEST, {**whose, "task_limit": WINDOW_LEAST})
+    return rows + [row for row in oldest if row.id not in known]
 
 
 def task_waiting_first(connection: Connection, job_id: str) -> TaskView | None:
@@ -316,6 +368,7 @@ def _holdings(connection: Connection, ids: Mapping[str, Sequence[str]]) -> dict[
                 gang=row.gang,
                 restartable=row.work_class == WorkClass.PREEMPTIBLE
                 or row.on_host_lost == HostLossPolicy.REPLACE,
+                alone=_rules(row.rules).isolation is IsolationClass.HOST,
             )
         )
     return found

@@ -103,6 +103,15 @@ def quotas_charge(connection: Connection, charges: Charges) -> set[str]:
     return refused
 
 
+def quota_charges(held: Mapping[str, Amounts]) -> Charges:
+    """What organizations hold or want, as charges of their quotas."""
+    return {
+        (name, resource): _of_resource(amounts, resource)
+        for name, amounts in held.items()
+        for resource in QuotaResource
+    }
+
+
 def quotas_release(connection: Connection, charges: Charges) -> None:
     """Count what is not held any more, in the transaction that ends the attempts."""
     released = [_amount(key, charges[key]) for key in _limited(connection, charges)]

@@ -42,7 +42,9 @@ class Fgd:
         self._scorer = FgdScorer(table, self._typical)
 
     def scorer(self) -> Scorer:
-        """See `Policy`."""
+        """See `Policy`; takes note of models that came since."""
+        if self._scorer.models != self._table.models:
+            self._scorer = FgdScorer(self._table, self._typical)
         return self._scorer
 
     def learn(self, shape: Shape) -> None:
@@ -102,7 +104,7 @@ class FgdScorer:
         self._table = table
         self._total = max(1, sum(types.values()))
         self._cpu_levels: Ints = np.array(sorted({shape.cpu_milli for shape in types}), np.int64)
-        self._models = table.models
+        self.models = table.models
         self._tables_make(types)
         # The score is int(100 / (1 + exp(growth / 1000))): up to these growths it is at least 99, 98 .. 1.
         scale = WHOLE_MILLI * self._total
@@ -155,11 +157,11 @@ class FgdScorer:
 
     def _tables_make(self, types: Mapping[Shape, int]) -> None:
         """`_slots[model, cpu level, f]` and `_wholes[model, cpu level, n]`: milli times counts, flat."""
-        size = (len(self._models) + 1, len(self._cpu_levels) + 1, _LEVELS)
+        size = (len(self.models) + 1, len(self._cpu_levels) + 1, _LEVELS)
         single, several = np.zeros(size, np.int64), np.zeros(size, np.int64)
         for shape, count in types.items():
             level = int(self._cpu_levels.searchsorted(shape.cpu_milli)) + 1
-            for code, model in enumerate(("", *self._models)):
+            for code, model in enumerate(("", *self.models)):
                 if not (model in shape.models if shape.models else not is_partition(model)):
                     continue
                 if shape.gpu_count == 1:
@@ -173,8 +175,8 @@ class FgdScorer:
     def _model(self, codes: Ints) -> Ints:
         """Models that came after this scorer count as mixed ones: they serve the types that ask for none."""
         return (
-            np.where(codes <= len(self._models), codes, 0)
-            if len(self._table.models) > len(self._models)
+            np.where(codes <= len(self.models), codes, 0)
+            if len(self._table.models) > len(self.models)
             else codes
         )
 

@@ -51,10 +51,12 @@ class Question:
 
 def tenants(question: Question) -> Mask | None:
     """On hosts that organizations do not share, nobody else's work may be there."""
-    if not question.pool.exclusive and not question.task.alone:
-        return None
-    tenant = question.residents.tenant[: question.size]
-    return _nobody_or(tenant, question)
+    residents = question.residents
+    if question.pool.exclusive or question.task.alone:
+        return _nobody_or(residents.tenant[: question.size], question)
+    if residents.recluse_rows:
+        return _nobody_or(residents.recluse[: question.size], question)
+    return None
 
 
 def sharers(question: Question) -> Mask | None:
@@ -102,10 +104,13 @@ def windows_asked(question: Question) -> Mask | None:
 
 
 def holds(question: Question) -> Mask | None:
-    """A host kept for a waiting gang takes only what ends before the gang comes (conservative backfill)."""
-    if not question.residents.held_rows:
+    """A host kept for a group that waits takes only what ends before that comes (conservative backfill)."""
+    if not question.residents.holds:
         return None
-    passing: Mask = question.residents.held_us[: question.size] >= question.ends_us
+    group_id = question.task.gang or question.task.id
+    passing = np.ones(question.size, np.bool_)
+    for row, of_row in question.residents.holds.items():
+        passing[row] = all(hold.group_id == group_id or question.ends_us <= hold.start_us for hold in of_row)
     return passing
 
 

@@ -178,15 +178,22 @@ class HostTable:
             or not self.active[row]
         ):
             raise ValueError(f"row {row} has no room for {shape} in slots {tuple(slots)}")
-        self._use(row, shape, slots, 1)
+        if slots:
+            for slot in slots:
+                self.slot_free[row, slot] = free[slot]
+                self.slot_used[row, slot] += shape.gpu_milli
+            self._slots_sum(row, free)
+        self._use(row, shape, 1)
 
     def give_back(self, row: int, shape: Shape, slots: Sequence[int]) -> None:
         """Undo `take`."""
-        self._use(row, shape, slots, -1)
+        self._slots_use(row, shape, slots, -1)
+        self._use(row, shape, -1)
 
     def occupy(self, row: int, shape: Shape, slots: Sequence[int]) -> None:
         """`take` for what is there already, whether or not there is room for it."""
-        self._use(row, shape, slots, 1)
+        self._slots_use(row, shape, slots, 1)
+        self._use(row, shape, 1)
 
     def changed_since(self, changes: int) -> Rows | None:
         """The rows changed since `changes` had this value, each once; None if the log does not reach back."""
@@ -237,15 +244,17 @@ class HostTable:
         codes = self.slot_model[row].tolist()
         return [slot for slot, left in enumerate(free) if left >= shape.gpu_milli and allowed[codes[slot]]]
 
-    def _use(self, row: int, shape: Shape, slots: Sequence[int], sign: int) -> None:
-        self.cpu_free[row] -= sign * shape.cpu_milli
-        self.memory_free[row] -= sign * shape.memory_bytes
-        if shape.disk_bytes:
-            self.disk_free[row] -= sign * shape.disk_bytes
+    def _slots_use(self, row: int, shape: Shape, slots: Sequence[int], sign: int) -> None:
         if slots:
             for slot in slots:
                 self.slot_used[row, slot] += sign * shape.gpu_milli
             self._slots_derive(row)
+
+    def _use(self, row: int, shape: Shape, sign: int) -> None:
+        self.cpu_free[row] -= sign * shape.cpu_milli
+        self.memory_free[row] -= sign * shape.memory_bytes
+        if shape.disk_bytes:
+            self.disk_free[row] -= sign * shape.disk_bytes
         self._changed(row)
 
     def _slots_derive(self, row: int) -> None:
@@ -262,6 +271,9 @@ class HostTable:
         ]
         self.slot_free[row] = free
         self.gpu_milli[row] = WHOLE_MILLI * sum(sound)
+        self._slots_sum(row, free)
+
+    def _slots_sum(self, row: int, free: list[int]) -> None:
         self.gpu_free[row] = sum(free)
         self.whole_free[row] = free.count(WHOLE_MILLI)
         self.largest_free[row] = max(free, default=0)

@@ -24,8 +24,8 @@ NEVER = int(np.iinfo(np.int32).max)
 SHAPES_BYTES = 512 << 20
 """Memory for costs; the shapes that were not asked for the longest are forgotten beyond it."""
 
-STEP_ROWS = 1 << 13
-"""Hosts scored in one step, so that what a step needs stays in the processor's cache."""
+STEP_ROWS = 1 << 12
+"""Hosts scored in one step: well below a millisecond, and what a step needs stays in the processor's cache."""
 
 
 class _CostRow:

@@ -52,13 +52,21 @@ class Policy(Protocol):
         """Take over conclusions: the next scorer decides exactly as the one whose `state` this was."""
 
 
+def capacity_most(table: HostTable) -> tuple[int, int]:
+    """The most CPU and the most device capacity, in thousandths, that any open host has; 1 at least."""
+    is_open = table.active
+    return (
+        max(1, int(table.cpu_milli.max(initial=0, where=is_open))),
+        max(1, int(table.gpu_milli.max(initial=0, where=is_open))),
+    )
+
+
 class PlainScorer:
     """A scorer without parameters but the size of the largest host, as it was when this was made."""
 
     def __init__(self, table: HostTable) -> None:
         self.table = table
-        self.cpu_max = max(1, int(table.cpu_milli.max(initial=0)))
-        self.gpu_max = max(1, int(table.gpu_milli.max(initial=0)))
+        self.cpu_max, self.gpu_max = capacity_most(table)
 
     def costs(self, shape: Shape, rows: Rows) -> Ints:
         """See `Scorer`."""

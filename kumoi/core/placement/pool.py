@@ -4,20 +4,23 @@ A pass costs by what changed and what waits, not by the size of the pool.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
 
 from kumoi.core.placement import filters, reasons
+from kumoi.core.placement.device_match import devices_match
 from kumoi.core.placement.filters import Mask, Question
 from kumoi.core.placement.host_table import HostTable
 from kumoi.core.placement.placer import Placer
+from kumoi.core.placement.policies import capacity_most
 from kumoi.core.placement.registry import policy_new
 from kumoi.core.placement.residents import Residents
 from kumoi.core.placement.shapes import HostShape, Shape
 from kumoi.core.placement.snapshot import (
     DeviceView,
+    Hold,
     HostView,
     Placed,
     PoolView,
@@ -51,24 +54,31 @@ class PoolPlacer:
         self._codes: dict[str, DeviceView] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._arrivals: deque[Shape] = deque(maxlen=ARRIVALS_KEPT)
+        self._scaled = self._scale()
 
     def hosts_put(self, views: Iterable[HostView]) -> None:
         """Take in hosts as they are now: new ones join, known ones change."""
+        is_made_alike = True
         for view in views:
             row = self._rows.get(view.id)
             if row is None:
                 row = self._append(view)
+                is_made_alike = False
             else:
+                before = self.views[row]
+                is_made_alike &= bool(self.table.active[row]) and view.devices == before.devices
                 if self.table.active[row]:
-                    self._settle(row, self.views[row], -1)
-                if _host_shape(view) != _host_shape(self.views[row]):
+                    self._settle(row, before, -1)
+                if _host_shape(view) != _host_shape(before):
                     self.table.row_put(row, _host_shape(view))
-                    self._rescale()
+                    is_made_alike = False
                 self.residents.facts_put(row, view)
                 self.views[row] = view
             self._codes.update((_code(device), device) for device in view.devices)
             self._settle(row, view, 1)
             self.table.row_open(row, True)
+        if not is_made_alike:
+            self._rescale()
 
     def hosts_remove(self, host_ids: Iterable[str]) -> None:
         """Hosts that may not take work any more. They keep their rows, in case they come back."""
@@ -77,6 +87,7 @@ class PoolPlacer:
             if row is not None and self.table.active[row]:
                 self._settle(row, self.views[row], -1)
                 self.table.row_remove(row)
+        self._rescale()
 
     def learn(self, tasks: Iterable[TaskView]) -> None:
         """Tell the policy of tasks that were not seen before, and let it draw its conclusions when due."""
@@ -111,16 +122,31 @@ class PoolPlacer:
         self.placer.policy.state_put(state)
         self.placer = Placer(self.table, self.placer.policy)
 
-    def place(self, tasks: Sequence[TaskView], now_us: int) -> tuple[tuple[Placed, ...], tuple[Refused, ...]]:
-        """Decide for every task, in order. A gang's tasks are placed all together or all refused."""
-        pass_ = _Pass(self, now_us)
+    def place(
+        self, tasks: Sequence[TaskView], now_us: int, holds: Sequence[Hold] = ()
+    ) -> tuple[tuple[Placed, ...], tuple[Refused, ...]]:
+        """Decide for every task, in order. A gang's tasks are placed all together or all refused.
+
+        `holds` keep hosts for groups that wait: from those behind them in the order, and from all if they are
+        not among the tasks. Hosts that are not here any more keep nothing.
+        """
+        by_group = {hold.group_id: hold for hold in holds if now_us < hold.until_us}
+        pass_ = _Pass(self, now_us, by_group)
+        for group_id in by_group.keys() - {task.gang or task.id for task in tasks}:
+            self.hold(by_group[group_id])
         try:
             for _, group in groupby(tasks, key=lambda task: task.gang or task.id):
                 pass_.group_place(list(group))
         finally:
             pass_.undo(0)
-            self.residents.holds_clear()
+            self.residents.holds.clear()
         return tuple(pass_.placed), tuple(pass_.refused)
+
+    def hold(self, hold: Hold) -> None:
+        """Keep the hosts from now on, until the pass is over."""
+        for row in (self._rows.get(host_id) for host_id in hold.host_ids):
+            if row is not None:
+                self.residents.hold(row, hold)
 
     def refusals(self, task: TaskView, now_us: int) -> tuple[tuple[str, int], ...]:
         """How many hosts refuse the task for which reason: the first one of each host."""
@@ -178,20 +204,21 @@ class PoolPlacer:
         """Slots of a row for every device request, or None. Requests that name models choose first."""
         free = self.table.slot_free[row].tolist()
         devices = self.views[row].devices
-        chosen: list[tuple[int, int]] = []
+        wanted: list[list[int]] = []
+        millis: list[int] = []
         for wish in sorted(task.devices, key=lambda request: (not request.models, -request.milli)):
             slots = [
                 slot
                 for slot, device in enumerate(devices)
                 if free[slot] >= wish.milli and _serves(device, wish)
             ]
-            slots.sort(key=lambda slot: (free[slot], slot))
             if len(slots) < wish.count:
                 return None
-            for slot in slots[: wish.count]:
-                free[slot] -= wish.milli
-                chosen.append((slot, wish.milli))
-        return tuple(chosen)
+            slots.sort(key=lambda slot: (free[slot], slot))
+            wanted += [slots] * wish.count
+            millis += [wish.milli] * wish.count
+        chosen = devices_match(wanted)
+        return None if chosen is None else tuple(zip(chosen, millis, strict=True))
 
     def candidates(self, shape: Shape, allowed: Mask | None) -> int:
         """How many rows would do."""
@@ -217,7 +244,9 @@ class PoolPlacer:
 
     def _enter(self, row: int, task: TaskView, count: int) -> None:
         shares = filters.task_shares(task)
-        self.residents.enter(row, task.organization_id, task.job_id, shares=shares, count=count)
+        self.residents.enter(
+            row, task.organization_id, task.job_id, shares=shares, alone=task.alone, count=count
+        )
 
     def _occupy(
         self, row: int, cpu_milli: int, memory_bytes: int, disk_bytes: int, slots: Slots, sign: int
@@ -229,12 +258,17 @@ class PoolPlacer:
             change(row, Shape(0, 0, 0, 1, milli), (slot,))
 
     def _rescale(self) -> None:
-        """Costs may be in terms of what hosts there are."""
-        self.placer = Placer(self.table, self.placer.policy)
+        """Costs are in terms of what hosts there are now, whatever they were before: as in a replay."""
+        scale = self._scale()
+        if scale != self._scaled:
+            self._scaled = scale
+            self.placer = Placer(self.table, self.placer.policy)
+
+    def _scale(self) -> tuple[object, ...]:
+        return (*capacity_most(self.table), self.table.models)
 
     def _append(self, view: HostView) -> int:
         row = self.table.row_append(_host_shape(view))
-        self._rescale()
         self.residents.row_append(view)
         self.views.append(view)
         self._rows[view.id] = row
@@ -247,7 +281,9 @@ class PoolPlacer:
             slots = tuple((slot_of[device], milli) for device, milli in holding.devices if device in slot_of)
             self._occupy(row, holding.cpu_milli, holding.memory_bytes, holding.disk_bytes, slots, sign)
             shares = any(milli < DEVICE_MILLI for _, milli in holding.devices)
-            self.residents.enter(row, holding.organization_id, holding.job_id, shares=shares, count=sign)
+            self.residents.enter(
+                row, holding.organization_id, holding.job_id, shares=shares, alone=holding.alone, count=sign
+            )
         if sign > 0 and view.devices:
             self.table.slots_health(row, [device.healthy for device in view.devices])
 
@@ -258,9 +294,10 @@ class PoolPlacer:
 class _Pass:
     """One pass over what waits: what was taken so far, so that it can be given back."""
 
-    def __init__(self, of: PoolPlacer, now_us: int) -> None:
+    def __init__(self, of: PoolPlacer, now_us: int, holds: Mapping[str, Hold]) -> None:
         self.of = of
         self.now_us = now_us
+        self.holds = holds
         self.placed: list[Placed] = []
         self.refused: list[Refused] = []
         self._taken: list[tuple[int, TaskView, Slots]] = []
@@ -272,6 +309,9 @@ class _Pass:
         if found is None:
             reasons = self.of.refusals(first, self.now_us)
             self.refused += [Refused(member.id, reasons) for member in members]
+            hold = self.holds.get(first.gang or first.id)
+            if hold is not None:
+                self.of.hold(hold)
         else:
             self.placed += found
 

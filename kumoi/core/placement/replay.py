@@ -14,8 +14,8 @@ class ReplayError(Exception):
     """The recorded inputs do not make a chain that begins with a base."""
 
 
-def replay(chain: Iterable[Inputs]) -> Plan:
-    """The plan that the last of these inputs leads to. Raises ReplayError for a broken chain."""
+def replay(chain: Iterable[Inputs]) -> tuple[Plan, str]:
+    """The plan that the last of these inputs leads to, and their digest. ReplayError for a broken chain."""
     placer: PoolPlacer | None = None
     digest = ""
     last: Inputs | None = None
@@ -35,5 +35,5 @@ def replay(chain: Iterable[Inputs]) -> Plan:
         last = inputs
     if placer is None or last is None:
         raise ReplayError("no inputs were recorded for the plan")
-    placed, refused = placer.place(last.tasks, last.now_us)
-    return Plan(last.policy, last.seed, last.now_us, digest, placed, refused)
+    placed, refused = placer.place(last.tasks, last.now_us, last.holds)
+    return Plan(last.policy, last.seed, last.now_us, placed, refused), digest

@@ -1,38 +1,38 @@
 """Who and what is on the hosts of a pool, as arrays: what the filters of placement look at."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kumoi.core.placement.snapshot import HostView, Window
+from kumoi.core.placement.snapshot import Hold, HostView, Window
 
 Codes = NDArray[np.int64]
-Times = NDArray[np.int64]
 NOBODY = -1
 SEVERAL = -2
-NEVER_US = (1 << 62) - 1
 
 
 class Residents:
-    """Per row: `tenant` and `sharer` (organization code, NOBODY or SEVERAL), `dedicated` (code or NOBODY),
-    `domain` and `island` (codes), `held_us` (a waiting gang takes the host then; NEVER_US if none does).
+    """Per row: `tenant`, `sharer` and `recluse` (organization code, NOBODY or SEVERAL), `dedicated` (code or
+    NOBODY), `domain` and `island` (codes). By row: `windows` of reservations, and `holds` of groups that wait.
 
-    A tenant has anything on the host, a sharer a part of one of its devices.
+    A tenant has anything on the host, a sharer a part of one of its devices, a recluse work that is alone.
     """
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._tenants: list[Counter[int]] = []
         self._sharers: list[Counter[int]] = []
+        self._recluses: list[Counter[int]] = []
         self._of_job: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self.windows: dict[int, tuple[Window, ...]] = {}
         self.dedicated_rows: set[int] = set()
-        self.held_rows: set[int] = set()
+        self.holds: dict[int, list[Hold]] = {}
         self._size = 0
-        self.tenant = self.sharer = self.dedicated = self.domain = self.island = np.zeros(0, np.int64)
-        self.held_us: Times = np.zeros(0, np.int64)
+        self.tenant = self.sharer = self.recluse = self.dedicated = np.zeros(0, np.int64)
+        self.domain = self.island = np.zeros(0, np.int64)
+        self.recluse_rows: set[int] = set()
 
     def code(self, name: str) -> int:
         """The number of a name, the same for ever."""
@@ -42,6 +42,7 @@ class Residents:
         """Add the next row, with nobody on it yet."""
         self._tenants.append(Counter())
         self._sharers.append(Counter())
+        self._recluses.append(Counter())
         self._size += 1
         if self._size > len(self.tenant):
             self._grow()
@@ -58,12 +59,17 @@ class Residents:
         else:
             self.windows.pop(row, None)
 
-    def enter(self, row: int, organization_id: str, job_id: str, *, shares: bool, count: int = 1) -> None:
+    def enter(
+        self, row: int, organization_id: str, job_id: str, *, shares: bool, alone: bool, count: int = 1
+    ) -> None:
         """`count` tasks come to a row; -1 takes one away."""
         organization = self.code(organization_id)
         self.tenant[row] = _count(self._tenants[row], organization, count)
         if shares:
             self.sharer[row] = _count(self._sharers[row], organization, count)
+        if alone:
+            self.recluse[row] = _count(self._recluses[row], organization, count)
+            (self.recluse_rows.add if self._recluses[row] else self.recluse_rows.discard)(row)
         of_job = self._of_job[job_id]
         _count(of_job, row, count)
         if not of_job:
@@ -73,26 +79,19 @@ class Residents:
         """How many tasks of a job are on which rows."""
         return self._of_job.get(job_id, {})
 
-    def hold(self, rows: Iterable[int], from_us: int) -> None:
-        """Keep rows for a gang that will take them at `from_us`."""
-        for row in rows:
-            self.held_us[row] = min(int(self.held_us[row]), from_us)
-            self.held_rows.add(row)
-
-    def holds_clear(self) -> None:
-        """Forget what was held for gangs."""
-        self.held_us[list(self.held_rows)] = NEVER_US
-        self.held_rows.clear()
+    def hold(self, row: int, hold: Hold) -> None:
+        """Keep a row for a group that waits."""
+        self.holds.setdefault(row, []).append(hold)
 
     def _grow(self) -> None:
         size = max(16, 2 * len(self.tenant))
         for name, value in (
             ("tenant", NOBODY),
             ("sharer", NOBODY),
+            ("recluse", NOBODY),
             ("dedicated", NOBODY),
             ("domain", NOBODY),
             ("island", NOBODY),
-            ("held_us", NEVER_US),
         ):
             old = getattr(self, name)
             grown = np.full(size, value, np.int64)

@@ -35,7 +35,7 @@ class Holding:
     """Live work on a host: what it holds and until when at most (`ends_us`, by its wall time).
 
     `devices` are ids with the thousandths held. `class_rank` is 0 for guaranteed, 1 standard, 2 preemptible;
-    `restartable` work may be moved.
+    `restartable` work may be moved. Beside work that is `alone` comes no other organization's.
     """
 
     attempt_id: str
@@ -51,6 +51,7 @@ class Holding:
     priority: int = 0
     gang: bool = False
     restartable: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,19 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Hosts kept for a group that waits (a gang's job, or a task): who is behind it must end by `start_us`.
+
+    Valid until `until_us`.
+    """
+
+    group_id: str
+    host_ids: tuple[str, ...]
+    start_us: int
+    until_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """A host that would fit and its cost: the lower the better."""
 
@@ -152,6 +166,7 @@ class Inputs:
     changed: tuple[HostView, ...]
     gone: tuple[str, ...]
     tasks: tuple[TaskView, ...]
+    holds: tuple[Hold, ...]
     policy: str
     learned: bytes | None
     now_us: int
@@ -165,7 +180,6 @@ class Plan:
     policy: str
     seed: int
     decided_us: int
-    snapshot_digest: str
     placed: tuple[Placed, ...]
     refused: tuple[Refused, ...]
 

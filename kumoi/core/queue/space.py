@@ -138,7 +138,7 @@ def host_open(host: HostView, task: TaskView, start_us: int) -> bool:
 def neighbours_agree(holdings: Iterable[Holding], task: TaskView, pool: PoolView) -> bool:
     """Whether the task may run beside this work: whole hosts, or shares of devices, may be one tenant's."""
     others = [holding for holding in holdings if holding.organization_id != task.organization_id]
-    if others and (pool.exclusive or task.alone):
+    if others and (pool.exclusive or task.alone or any(holding.alone for holding in others)):
         return False
     if pool.devices_shared or all(wish.milli == DEVICE_MILLI for wish in task.devices):
         return True

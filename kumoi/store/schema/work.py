@@ -187,6 +187,8 @@ attempts = Table(
     count("cpu_us", default=0),
     count("memory_peak_bytes", default=0),
     Column("detail", String(400), nullable=False, server_default=""),
+    # Ended to make room, by the plane: its task waits again, and no retry is spent.
+    Column("preempted", Boolean, nullable=False, server_default=text("false")),
     Column("log_purged", Boolean, nullable=False, server_default=text("false")),
     version(),
     UniqueConstraint("task_id", "number"),

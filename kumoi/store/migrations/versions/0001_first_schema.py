@@ -716,6 +716,7 @@ def upgrade() -> None:
         sa.Column("cpu_us", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("memory_peak_bytes", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("detail", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("preempted", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("log_purged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.CheckConstraint("(state = 'ended') = (ended_us IS NOT NULL)", name=op.f("ck_attempts_ended")),

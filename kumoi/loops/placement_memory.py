@@ -1,0 +1,143 @@
+"""What the placement loop remembers between activations: hosts and promises, never anything but a copy."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kumoi.core.placement.snapshot import Hold, HostView, Inputs, Plan, PoolView, TaskView, inputs_digest
+from kumoi.core.queue.prices import Prices
+from kumoi.core.queue.standing import PoolUse
+from kumoi.store.placement import Decided
+from kumoi.store.placement_read import PoolRead
+
+if TYPE_CHECKING:
+    from kumoi.core.placement.pool import PoolPlacer
+
+BASE_EVERY = 1_000
+"""Plans of a pool that follow one recorded base."""
+
+
+@dataclass(slots=True)
+class PoolMemory:
+    """A pool in memory, and what the next recorded plan must tell of it."""
+
+    view: PoolView
+    placer: "PoolPlacer"
+    hosts: dict[str, HostView] = field(default_factory=dict)
+    use: PoolUse = field(default_factory=PoolUse)
+    promises: dict[str, Hold] = field(default_factory=dict)
+    """Hosts kept for groups that wait, by group."""
+    _changed: dict[str, None] = field(default_factory=dict)
+    """Hosts that changed since the plan recorded last, in the order of their first change."""
+    _gone: set[str] = field(default_factory=set)
+    _base_id: str | None = None
+    """The plan that recorded all hosts; None while none has, or a new one is due."""
+    _previous_id: str | None = None
+    _digest: str = ""
+    _plans: int = 0
+    _learned: bytes | None = None
+
+    def take_in(self, read: PoolRead) -> None:
+        """Follow the rows."""
+        for view in read.base or read.changed:
+            self._leave(view.id)
+            self.use.host_enter(view)
+            self.hosts[view.id] = view
+        if read.base is not None:
+            self.placer.hosts_put(read.base)
+            return
+        self.placer.hosts_put(read.changed)
+        self.placer.hosts_remove(read.gone)
+        for view in read.changed:
+            self._changed.setdefault(view.id)
+            self._gone.discard(view.id)
+        for host_id in read.gone:
+            self._leave(host_id)
+            del self.hosts[host_id]
+            self._gone.add(host_id)
+
+    def base_renew_due(self) -> None:
+        """Begin a new chain of recorded inputs where the last one is long, or was never begun."""
+        if self._plans >= BASE_EVERY or (self._base_id is None and (self._changed or self._gone)):
+            self.placer = self.placer.anew(self._base())
+            self._base_id = self._previous_id = None
+            self._plans = 0
+            self._changed.clear()
+            self._gone.clear()
+
+    def promises_drop(self, now_us: int) -> None:
+        """Forget promises that ran out."""
+        self.promises = {name: hold for name, hold in self.promises.items() if now_us < hold.until_us}
+
+    def decided(
+        self, plan: Plan, tasks: Sequence[TaskView], holds: Sequence[Hold], prices: Prices
+    ) -> Decided:
+        """The plan with what it was decided on, for the store."""
+        follows = self._base_id is not None
+        learned = self.placer.learned()
+        inputs = Inputs(
+            pool=self.view,
+            base=None if follows else self._base(),
+            changed=self._named(self._changed) if follows else (),
+            gone=tuple(sorted(self._gone)) if follows else (),
+            tasks=tuple(tasks),
+            holds=tuple(holds),
+            policy=plan.policy,
+            learned=learned if not follows or learned != self._learned else None,
+            now_us=plan.decided_us,
+            seed=plan.seed,
+        )
+        return Decided(
+            plan=plan,
+            digest=inputs_digest(self._digest if follows else "", inputs),
+            inputs=inputs,
+            generations={one.host_id: self.hosts[one.host_id].generation for one in plan.placed},
+            tasks={task.id: task for task in tasks},
+            prices=prices,
+            base_id=self._base_id,
+            previous_id=self._previous_id,
+        )
+
+    def recorded(self, decided: Decided, plan_id: str) -> None:
+        """The plan is in the store: the next one tells only what changed since."""
+        self._base_id = self._base_id or plan_id
+        self._previous_id, self._digest = plan_id, decided.digest
+        self._plans += 1
+        self._changed.clear()
+        self._gone.clear()
+        if decided.inputs.learned is not None:
+            self._learned = decided.inputs.learned
+
+    def _base(self) -> tuple[HostView, ...]:
+        """All hosts, in the order of a replay's rows."""
+        return self._named(sorted(self.hosts))
+
+    def _named(self, host_ids: Collection[str]) -> tuple[HostView, ...]:
+        return tuple(self.hosts[host_id] for host_id in host_ids if host_id in self.hosts)
+
+    def _leave(self, host_id: str) -> None:
+        before = self.hosts.get(host_id)
+        if before is not None:
+            self.use.host_leave(before)
+
+
+@dataclass(slots=True)
+class PlacementMemory:
+    """What the loop remembers of all pools, under one lease epoch."""
+
+    epoch: int = -1
+    pools: dict[str, PoolMemory] = field(default_factory=dict)
+    taken: set[int] = field(default_factory=set)
+    """Notes of changed hosts taken in and not yet removed from the store."""
+    stale: set[str] = field(default_factory=set)
+    """Hosts that had changed when a plan was applied: read again, whether or not somebody noted it."""
+
+    def forget(self, epoch: int) -> None:
+        """Begin anew: somebody else may have placed in between."""
+        self.epoch = epoch
+        self.pools, self.taken, self.stale = {}, set(), set()
+
+    def known(self, pool: PoolView) -> Mapping[str, HostView] | None:
+        """The hosts of a pool, None where it is not in memory as it is now."""
+        found = self.pools.get(pool.id)
+        return found.hosts if found is not None and found.view == pool else None
