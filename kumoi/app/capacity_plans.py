@@ -111,7 +111,7 @@ async def capacity_plan_delete(plane: Plane, actor: Actor, plan_id: str) -> Writ
 
 
 def day_parse(text: str, at: str) -> date:
-    """The day that `text` names. Raises Invalid, naming the place in the request, where there is no such day."""
+    """The day that `text` names. Raises Invalid at that place of the request where there is no such day."""
     try:
         return date.fromisoformat(text)
     except ValueError:

@@ -6,6 +6,7 @@ from typing import Final, Generic, Self
 import httpx
 
 from kumoi.client.access import Organizations, Principals, Projects, RoleBindings, Tokens, whoami
+from kumoi.client.capacity import CapacityAccount, CapacityPlans, DeviceModels
 from kumoi.client.drivers import AsyncDriver, Endpoint, SyncDriver
 from kumoi.client.files import Files
 from kumoi.client.groups import D, Group, Operation
@@ -38,6 +39,9 @@ class _Client(Group[D], Generic[D]):
         self.pools: Pools[D] = Pools(driver)
         self.hosts: Hosts[D] = Hosts(driver)
         self.plans: Plans[D] = Plans(driver)
+        self.capacity: CapacityAccount[D] = CapacityAccount(driver)
+        self.capacity_plans: CapacityPlans[D] = CapacityPlans(driver)
+        self.device_models: DeviceModels[D] = DeviceModels(driver)
         self.usage: Usages[D] = Usages(driver)
         self.events: Events[D] = Events(driver)
         self.log: Log[D] = Log(driver)

@@ -3,7 +3,7 @@
 from kumoi.client.flows import Flow, Stream
 from kumoi.client.groups import D, Group, Operation, Streaming
 from kumoi.client.requests import ask, get, pages, path, post
-from kumoi.model.places import Host, Pool, PoolCreate, Site, SiteCreate
+from kumoi.model.places import Host, HostDedicate, Pool, PoolCreate, Site, SiteCreate
 
 
 def site_list(*, limit: int | None = None) -> Stream[Site]:
@@ -56,6 +56,16 @@ def host_resume(host: str, *, key: str | None = None) -> Flow[Host]:
     return ask(Host, post(path("hosts", host, "resume"), None, key))
 
 
+def host_dedicate(host: str, organization: str | None, *, key: str | None = None) -> Flow[Host]:
+    """Keep a host for one organization's work (id or name), or give it to everybody's again (None)."""
+    return ask(Host, post(path("hosts", host, "dedicate"), HostDedicate(organization), key))
+
+
+def host_declare_lost(host: str, *, key: str | None = None) -> Flow[Host]:
+    """Declare a silent host dead: what ran there ends as lost, and may run elsewhere."""
+    return ask(Host, post(path("hosts", host, "lost"), None, key))
+
+
 class Sites(Group[D]):
     """`client.sites`"""
 
@@ -79,3 +89,5 @@ class Hosts(Group[D]):
     get = Operation(host_read)
     drain = Operation(host_drain)
     resume = Operation(host_resume)
+    dedicate = Operation(host_dedicate)
+    declare_lost = Operation(host_declare_lost)

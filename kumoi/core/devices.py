@@ -5,6 +5,7 @@ half precision, without what sparsity gains), in whole GFLOPS, as the maker's da
 says what an entry is worth before somebody recorded the digest of that datasheet.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ GPU = "gpu"
 _GB = 10**9
 _TOLERANCE_PERCENT = 2
 """How far datasheets round: the H100's say 1,979 with sparsity and 989.4 without."""
+_NO_NAME = re.compile(r"[^A-Za-z0-9 ._+-]")
 _MAKERS = ("NVIDIA ", "Tesla ", "AMD ", "Instinct ")
 
 
@@ -91,10 +93,10 @@ def model_name(reported: str) -> str:
 
     What the catalogue does not know keeps its name without the maker's, so that an operator may enter it.
     """
-    name = " ".join(reported.replace("/", " ").split())
+    name = " ".join(_NO_NAME.sub(" ", reported).split())
     for maker in _MAKERS:
         name = name.removeprefix(maker)
-    return _BY_REPORTED.get(name.casefold(), name)[:128]
+    return _BY_REPORTED.get(name.casefold(), name[:128].strip(" .-_") or "unknown")
 
 
 def figure_problem(

@@ -19,7 +19,8 @@ from kumoi.core.devices import CATALOGUE, FigureProblem, figure_problem, model_n
         ("nvidia  b200 ", "nvidia b200"),
         ("NVIDIA H200 NVL", "H200 NVL"),
         ("NVIDIA GeForce RTX 4090", "GeForce RTX 4090"),
-        ("a/b", "a b"),
+        ("a/b (c)", "a b c"),
+        ("\u65e5", "unknown"),
     ],
 )
 def test_names_that_drivers_give_become_the_catalogues(reported: str, name: str) -> None:

@@ -16,7 +16,11 @@ from kumoi.app.plane import Plane
 from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.loops.runner import Runner
 from kumoi.main import wiring
+from kumoi.model.ids import IdKind
 from kumoi.model.settings import Settings
+from kumoi.store import schema
+from kumoi.store.ids import id_new
+from kumoi.store.writer import Change
 from kumoi.web.api.application import Application, application_create
 from kumoi.web.settings import WebSettings
 
@@ -129,6 +133,15 @@ class World:
                 return found
             self.api.runner.run(asyncio.sleep(0.02))
         raise AssertionError("the loops did not get there")
+
+    def host_lost(self) -> str:
+        """A host that nothing was ever heard of again."""
+        pool = self.api(self.operator, "GET", "/v1/pools").json()["items"][0]["id"]
+        host_id, name = id_new(IdKind.HOST), self.name("lost")
+        row = {"id": host_id, "pool_id": pool, "name": name, "health": "lost", "detail": "no health report"}
+        size = {"cpu_milli": 1_000, "memory_bytes": 1 << 30, "failure_domain": name, "boot_id": "boot"}
+        self.plane.store.commit_wait(Change([(schema.hosts, [row | size | {"seen_us": 1}])]))
+        return host_id
 
     def job(self, tenant: Tenant | None = None, **spec: Any) -> str:
         """A job of the tenant's project."""

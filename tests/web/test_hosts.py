@@ -41,3 +41,26 @@ def test_unknown_ones_are_not_found(world: Any) -> None:
     for name in ("host_00000000000000000000000000", "never-was"):
         assert world.api(world.operator, "GET", f"/v1/hosts/{name}").status_code == 404
         assert world.api(world.operator, "POST", f"/v1/hosts/{name}/drain").status_code == 404
+
+
+def test_a_host_is_kept_for_an_organization_and_given_back(world: Any) -> None:
+    path = f"/v1/hosts/{host(world)['id']}/dedicate"
+    for organization in (world.acme.name, world.acme.id):
+        kept = world.api(world.operator, "POST", path, {"organization": organization})
+        assert (kept.status_code, kept.json()["dedicated_to"]) == (200, world.acme.id)
+        assert kept.headers["etag"] == f'"{kept.json()["version"]}"'
+    unknown = world.api(world.operator, "POST", path, {"organization": "nobody"})
+    assert (unknown.status_code, unknown.json()["at"]) == (422, "/organization")
+    for body in ({}, {"organization": ""}, {"organization": 1}, {"organization": None, "x": 1}):
+        assert world.api(world.operator, "POST", path, body).status_code == 422
+    assert world.api(world.operator, "POST", path, {"organization": None}).json()["dedicated_to"] is None
+
+
+def test_only_a_silent_host_is_declared_lost(world: Any) -> None:
+    alive = world.api(world.operator, "POST", f"/v1/hosts/{host(world)['id']}/lost")
+    assert (alive.status_code, alive.json()["type"]) == (409, "urn:kumoi:error:host_not_lost")
+    path = f"/v1/hosts/{world.host_lost()}/lost"
+    lost = world.api(world.operator, "POST", path)
+    assert (lost.status_code, lost.json()["state"]) == (200, "quarantined")
+    again = world.api(world.operator, "POST", path)
+    assert (again.status_code, again.json()["state"]) == (200, "quarantined")

@@ -64,6 +64,14 @@ MAY = {
         Action.HOST_READ: "o",
         Action.HOST_DRAIN: "o",
         Action.HOST_RESUME: "o",
+        Action.HOST_DEDICATE: "o",
+        Action.HOST_DECLARE_LOST: "o",
+        Action.CAPACITY_READ: "o",
+        Action.CAPACITY_PLAN_LIST: "o",
+        Action.CAPACITY_PLAN_CREATE: "o",
+        Action.CAPACITY_PLAN_DELETE: "o",
+        Action.DEVICE_MODEL_LIST: "o",
+        Action.DEVICE_MODEL_WRITE: "o",
         Action.PLAN_LIST: "o",
         Action.PLAN_READ: "o",
         Action.JOB_LIST: "amvpusr",
@@ -148,10 +156,24 @@ class Scene:
         )
 
     def host(self, route: Route) -> str:
+        if route.action == Action.HOST_DECLARE_LOST:
+            return str(self.world.host_lost())
         hosts = self.world.wait(
             lambda: self.world.api(self.world.operator, "GET", "/v1/hosts").json()["items"]
         )
         return str(hosts[0]["id"])
+
+    def capacity_plan(self, route: Route) -> str:
+        return str(
+            created(self.world, self.world.operator, "/v1/capacity-plans", **self.capacity_plan_body())["id"]
+        )
+
+    def capacity_plan_body(self) -> dict[str, Any]:
+        site = self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
+        return {"site": site, "model": "H200", "count": 8, "service_start": "2026-04-01"}
+
+    def device_model(self, route: Route) -> str:
+        return str(self.world.name("Model"))
 
     def job(self, route: Route) -> str:
         job = self.world.job()
@@ -205,6 +227,14 @@ class Scene:
             "PoolCreate": lambda: {
                 "name": self.world.name("walk"),
                 "site": self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"],
+            },
+            "HostDedicate": lambda: {"organization": None},
+            "CapacityPlanCreate": self.capacity_plan_body,
+            "DeviceModelWrite": lambda: {
+                "vendor": "Maker",
+                "fp16_dense_gflops": 1_000,
+                "memory_bytes": 1 << 30,
+                "datasheet": "its datasheet",
             },
             "JobSpec": lambda: {"command": ["/bin/true"]},
             "JobBatch": lambda: {"jobs": [{"command": ["/bin/true"]}]},

@@ -61,6 +61,8 @@ def known(own_world: Any) -> dict[str, str]:
     world.wait(lambda: api(world.acme.admin, "GET", f"/v1/jobs/{job}/tasks/0/log").status_code == 200)
     world.wait(lambda: api(None, "GET", "/log/checkpoint").status_code == 200)
     token = api(world.acme.admin, "POST", "/v1/tokens", {}).json()["token"]["id"]
+    site = api(world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
+    plan = {"site": site, "model": "H200", "count": 8, "service_start": "2026-04-01"}
     found = {
         "organization": world.acme.id,
         "project": project,
@@ -69,6 +71,8 @@ def known(own_world: Any) -> dict[str, str]:
         "token": token,
         "pool": "default",
         "host": "fake-1",
+        "capacity_plan": api(world.operator, "POST", "/v1/capacity-plans", plan).json()["id"],
+        "device_model": "H200",
         "job": job,
         "event": api(world.acme.admin, "GET", f"{base}/events").json()["items"][0]["id"],
         "index": "0",

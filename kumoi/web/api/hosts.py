@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kumoi.app import hosts
+from kumoi.model.places import HostDedicate
 from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
 from kumoi.web.api.parameters import HostListQuery, NoQuery
 from kumoi.web.api.request import Request
@@ -33,3 +34,17 @@ async def host_drain(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
 async def host_resume(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Let a drained or quarantined host take work again."""
     return answer_written(await hosts.host_resume(plane, request.actor, request.path["host"], request.key))
+
+
+async def host_dedicate(plane: "Plane", request: Request[HostDedicate, NoQuery]) -> Answer:
+    """Keep a host for one organization's work, or give it to everybody's again."""
+    return answer_written(
+        await hosts.host_dedicate(plane, request.actor, request.path["host"], request.body, request.key)
+    )
+
+
+async def host_declare_lost(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
+    """Declare a silent host dead: what ran there ends as lost, and may run elsewhere."""
+    return answer_written(
+        await hosts.host_declare_lost(plane, request.actor, request.path["host"], request.key)
+    )

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from kumoi.core.lifecycles import JOB
+from kumoi.model.capacity import Day
 from kumoi.model.errors import Invalid, NotFound
 from kumoi.model.ids import Id
 from kumoi.model.jobs import ARRAY_SIZE_MAX
@@ -18,6 +19,7 @@ LOG_BYTES_MAX = 1 << 20
 FILE_PATH_MAX = 1_024
 _SHOWN_MAX = 100
 _NAME = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_MODEL_NAME = "[A-Za-z0-9][A-Za-z0-9 ._+-]{0,126}[A-Za-z0-9+]"
 _INDEX_MAX = ARRAY_SIZE_MAX - 1
 
 
@@ -44,6 +46,8 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("token", _id("tok"), "identifier of a token", False),
         ("pool", f"{_id('pool')}|{_NAME}", "identifier or name of a pool", False),
         ("host", f"{_id('host')}|{_NAME}", "identifier or name of a host", False),
+        ("capacity_plan", _id("cap"), "identifier of a plan of capacity", False),
+        ("device_model", _MODEL_NAME, "name of a device model", True),
         ("job", _id("job"), "identifier of a job", False),
         ("event", _id("evt"), "identifier of an event", False),
         ("index", "0|[1-9][0-9]{0,3}", f"index of a task in its job, 0..{_INDEX_MAX}", False),
@@ -108,6 +112,16 @@ class HostListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
     """Hosts, of one pool where `pool` is given."""
 
     pool: Id | None = None
+
+
+class CapacityQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """A period of days in Japan, both included: by default the fiscal year."""
+
+    since: Annotated[Day | None, Meta(description="first day")] = field(default=None, name="from")
+    until: Annotated[Day | None, Meta(description="last day")] = field(default=None, name="to")
+    count_from: Annotated[
+        Day | None, Meta(description="first start of service that counts for the second criterion")
+    ] = None
 
 
 class JobListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):

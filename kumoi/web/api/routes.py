@@ -19,8 +19,15 @@ from kumoi.model.access import (
     TokenCreated,
     Whoami,
 )
+from kumoi.model.capacity import (
+    Capacity,
+    CapacityPlan,
+    CapacityPlanCreate,
+    DeviceModel,
+    DeviceModelWrite,
+)
 from kumoi.model.jobs import Job, JobBatch, JobRef, JobRefs, JobSpec, JobSummary, JobWhy, Task
-from kumoi.model.places import Host, Pool, PoolCreate, Site, SiteCreate
+from kumoi.model.places import Host, HostDedicate, Pool, PoolCreate, Site, SiteCreate
 from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import (
     FILE_BYTES_MAX,
@@ -35,6 +42,9 @@ from kumoi.model.records import (
 )
 from kumoi.web.api import (
     access,
+    capacity,
+    capacity_plans,
+    device_models,
     events,
     files,
     health,
@@ -56,6 +66,7 @@ from kumoi.web.api import (
 from kumoi.web.api.answer import Answer
 from kumoi.web.api.openapi import document_build
 from kumoi.web.api.parameters import (
+    CapacityQuery,
     FileListQuery,
     HostListQuery,
     JobListQuery,
@@ -235,6 +246,66 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/hosts/{host}", hosts.host_read, A.HOST_READ, Host, etag=True),
     Route("POST", "/v1/hosts/{host}/drain", hosts.host_drain, A.HOST_DRAIN, Host, etag=True),
     Route("POST", "/v1/hosts/{host}/resume", hosts.host_resume, A.HOST_RESUME, Host, etag=True),
+    Route(
+        "POST",
+        "/v1/hosts/{host}/dedicate",
+        hosts.host_dedicate,
+        A.HOST_DEDICATE,
+        Host,
+        200,
+        HostDedicate,
+        etag=True,
+    ),
+    Route("POST", "/v1/hosts/{host}/lost", hosts.host_declare_lost, A.HOST_DECLARE_LOST, Host, etag=True),
+    Route("GET", "/v1/capacity", capacity.capacity_read, A.CAPACITY_READ, Capacity, query=CapacityQuery),
+    Route(
+        "GET",
+        "/v1/capacity-plans",
+        capacity_plans.capacity_plan_list,
+        A.CAPACITY_PLAN_LIST,
+        Page[CapacityPlan],
+        query=PageQuery,
+    ),
+    Route(
+        "POST",
+        "/v1/capacity-plans",
+        capacity_plans.capacity_plan_create,
+        A.CAPACITY_PLAN_CREATE,
+        CapacityPlan,
+        201,
+        CapacityPlanCreate,
+        etag=True,
+    ),
+    Route(
+        "DELETE",
+        "/v1/capacity-plans/{capacity_plan}",
+        capacity_plans.capacity_plan_delete,
+        A.CAPACITY_PLAN_DELETE,
+        None,
+        204,
+        errors=(409,),
+    ),
+    Route(
+        "GET",
+        "/v1/device-models",
+        device_models.device_model_list,
+        A.DEVICE_MODEL_LIST,
+        Page[DeviceModel],
+        query=PageQuery,
+    ),
+    Route(
+        "PUT",
+        "/v1/device-models/{device_model}",
+        device_models.device_model_write,
+        A.DEVICE_MODEL_WRITE,
+        DeviceModel,
+        200,
+        DeviceModelWrite,
+        also=(201,),
+        errors=(409, 412),
+        etag=True,
+        if_match=True,
+    ),
     Route("GET", "/v1/plans", plans.plan_list, A.PLAN_LIST, Page[PlanSummary], query=PageQuery),
     Route("GET", "/v1/plans/{plan}", plans.plan_read, A.PLAN_READ, PlanRecord),
     Route("GET", f"{PROJECT}/jobs", jobs.job_list, A.JOB_LIST, Page[JobSummary], query=JobListQuery),
