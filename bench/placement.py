@@ -14,7 +14,7 @@ import numpy as np
 from lp_bound import lp_bound, tasks_until
 from openb import Host, Task, arrivals_make, capacity_milli, hosts_make, hosts_read, tasks_read
 from placement_audit import audit
-from placement_run import Run, run_arrivals, run_churn, worst_band_us
+from placement_run import Run, run_arrivals, run_churn, worst_band
 from report import Figure, Report, machine_describe, report_print, say
 from svg import Axis, Line, chart
 
@@ -112,8 +112,9 @@ def allocation_figures(
 
 
 def speed_figures(policy: str, runs: Sequence[Run]) -> list[Figure]:
-    """Of the ten per cent of load in which calls take longest: calls a second, and times of a call."""
-    worst = worst_band_us(runs)
+    """Of the ten per cent of load in which calls take longest: calls a second, times, processor times."""
+    worst = worst_band(runs, [run.call_us for run in runs])
+    cpu = worst_band(runs, [run.cpu_us for run in runs])
     refresh_ms = [spent for run in runs for spent in run.refresh_ms]
     figures = [
         Figure(
@@ -121,6 +122,8 @@ def speed_figures(policy: str, runs: Sequence[Run]) -> list[Figure]:
         ),
         Figure(f"{policy}.p50_us", float(np.percentile(worst, 50)), "us", "lower"),
         Figure(f"{policy}.p99_us", float(np.percentile(worst, 99)), "us", "lower", P99_US_MAX),
+        Figure(f"{policy}.cpu_us", float(cpu.mean()), "us", "lower"),
+        Figure(f"{policy}.cpu_p99_us", float(np.percentile(cpu, 99)), "us", "lower"),
     ]
     if refresh_ms:
         figures += [

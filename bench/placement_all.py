@@ -121,7 +121,7 @@ def _speed_table(results: Path) -> list[str]:
     kept = {size: results / f"speed-{number}.json" for number, size in enumerate(SPEEDS)}
     machine = _machine(kept["948 hosts x 8 GPUs"])
     loads = ", ".join(f"{_machine(path)['load_before']} ({size})" for size, path in kept.items())
-    names = ("placements_per_s", "p50_us", "p99_us")
+    names = ("placements_per_s", "p50_us", "p99_us", "cpu_us", "cpu_p99_us")
     return [
         "### Speed: list `default`, one core, the ten per cent of load in which calls take longest",
         "",
@@ -129,7 +129,7 @@ def _speed_table(results: Path) -> list[str]:
         f"Load of the machine before each run: {loads}.",
         "",
         *_table(
-            ("Hosts", "Policy", "placements/s", "p50, us", "p99, us"),
+            ("Hosts", "Policy", "placements/s", "p50, us", "p99, us", "processor, us", "its p99"),
             (
                 [size, f"`{policy}`", *(number_text(round(found[f"{policy}.{name}"])) for name in names)]
                 for size, found in ((size, _figures(path)) for size, path in kept.items())

@@ -171,7 +171,7 @@ class HostTable:
             free[slot] -= shape.gpu_milli
         if (
             len(slots) != shape.gpu_count
-            or min(free, default=0) < 0
+            or any(free[slot] < 0 for slot in slots)
             or self.cpu_free[row] < shape.cpu_milli
             or self.memory_free[row] < shape.memory_bytes
             or self.disk_free[row] < shape.disk_bytes
@@ -266,7 +266,7 @@ class HostTable:
             )
         ]
         free = [
-            WHOLE_MILLI - used if is_sound else 0
+            max(0, WHOLE_MILLI - used) if is_sound else 0
             for used, is_sound in zip(self.slot_used[row].tolist(), sound, strict=True)
         ]
         self.slot_free[row] = free

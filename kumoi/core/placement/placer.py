@@ -25,7 +25,7 @@ SHAPES_BYTES = 512 << 20
 """Memory for costs; the shapes that were not asked for the longest are forgotten beyond it."""
 
 STEP_ROWS = 1 << 12
-"""Hosts scored in one step: well below a millisecond, and what a step needs stays in the processor's cache."""
+"""Hosts scored in one step: well below a millisecond, and what it needs stays in the processor's cache."""
 
 
 class _CostRow:
