@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 from placement import PUBLISHED_FGD
@@ -43,14 +44,18 @@ def main() -> int:
     options = parser.parse_args()
     options.results.mkdir(parents=True, exist_ok=True)
     trace, results = options.trace, options.results
-    for number, flags in enumerate(SPEEDS.values()):
-        hosts = () if "--synthetic-hosts" in flags else ("--hosts", str(_list(trace, HOSTS)))
-        bench_run(results / f"speed-{number}.json", trace, "default", (*hosts, *flags))
-    for name in PUBLISHED_FGD:
-        flags = ("--hosts", str(_list(trace, HOSTS)), "--seeds", str(options.seeds), "--churn")
+    listed = ("--hosts", str(_list(trace, HOSTS)))
+    flags: tuple[str, ...]
+    for policy, name in product(POLICY_NAMES, PUBLISHED_FGD):
+        flags = (*listed, "--seeds", str(options.seeds), "--churn", "--policy", policy)
+        bench_run(results / f"list-{name}-{policy}.json", trace, name, flags)
+    for name in CHARTED:
         chart = options.page.parent / f"placement-{name}.svg"
-        drawn = ("--chart", str(chart)) if name in CHARTED else ()
-        bench_run(results / f"list-{name}.json", trace, name, (*flags, *drawn))
+        flags = (*listed, "--seeds", str(options.seeds), "--chart", str(chart))
+        bench_run(results / f"chart-{name}.json", trace, name, flags)
+    for number, size in enumerate(SPEEDS.values()):
+        flags = size if "--synthetic-hosts" in size else (*listed, *size)
+        bench_run(results / f"speed-{number}.json", trace, "default", flags)
     text = options.page.read_text("utf-8")
     before, rest = text.split(BEGIN)
     after = rest.split(END)[1]
@@ -70,7 +75,9 @@ def bench_run(kept: Path, trace: Path, name: str, flags: Iterable[str]) -> None:
 
 def tables(results: Path) -> str:
     """All tables of the page."""
-    lists = {name: _figures(results / f"list-{name}.json") for name in PUBLISHED_FGD}
+    lists: dict[str, Figures] = {name: {} for name in PUBLISHED_FGD}
+    for policy, name in product(POLICY_NAMES, PUBLISHED_FGD):
+        lists[name] |= _figures(results / f"list-{name}-{policy}.json")
     return "\n".join(
         [
             "### Allocation when 100 % has been asked for, in per cent of the GPU capacity",

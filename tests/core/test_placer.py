@@ -229,6 +229,8 @@ def test_a_mask_limits_the_choice(
     )
     assert world.placer.choose(shape, allowed) == (ranked[0][1] if ranked else None)
     assert world.placer.best(shape, 3, allowed) == [(row, cost) for cost, row in ranked[:3]]
+    assert world.placer.best(shape, 0, allowed) == [(row, cost) for cost, row in ranked]
+    assert world.placer.candidates(shape, allowed) == len(ranked)
 
 
 def test_equal_hosts_are_taken_in_order() -> None:

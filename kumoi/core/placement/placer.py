@@ -67,24 +67,37 @@ class Placer:
 
     def choose(self, shape: Shape, allowed: Bools | None = None) -> int | None:
         """The best row among those `allowed` (bool[N]; None: all); None only when the shape fits on none."""
-        costs = self.costs(shape)
-        if allowed is not None:
-            costs = np.where(allowed, costs, NEVER)
+        costs = self.costs(shape, allowed)
         if not costs.size:
             return None
         row = int(costs.argmin())
         return row if costs[row] != NEVER else None
 
     def best(self, shape: Shape, count: int, allowed: Bools | None = None) -> list[tuple[int, int]]:
-        """Up to `count` rows on which the shape fits and their costs, the best first."""
-        costs = self.costs(shape)
-        fits = (costs != NEVER) if allowed is None else (costs != NEVER) & allowed
-        rows = fits.nonzero()[0]
-        order = np.lexsort((rows, costs[rows]))[:count]
-        return [(int(row), int(costs[row])) for row in rows[order]]
+        """Up to `count` (0: all) rows on which the shape fits and their costs, the best first."""
+        costs = self.costs(shape, allowed)
+        if not 0 < count <= costs.size:
+            count = costs.size
+        if not count:
+            return []
+        last = min(int(np.partition(costs, count - 1)[count - 1]), NEVER - 1)
+        rows = (costs <= last).nonzero()[0]
+        rows = rows[costs[rows].argsort(kind="stable")[:count]]
+        return list(zip(rows.tolist(), costs[rows].tolist(), strict=True))
 
-    def costs(self, shape: Shape) -> Costs:
-        """The cost of every row now, int32[N], `NEVER` where the shape does not fit. Valid until a change."""
+    def candidates(self, shape: Shape, allowed: Bools | None = None) -> int:
+        """On how many of the `allowed` rows the shape fits."""
+        return int(np.count_nonzero(self.costs(shape, allowed) != NEVER))
+
+    def costs(self, shape: Shape, allowed: Bools | None = None) -> Costs:
+        """The cost of every row, int32[N], `NEVER` where the shape does not fit or is not `allowed`.
+
+        Not to be written to, and valid until the table changes.
+        """
+        costs = self._costs(shape)
+        return costs if allowed is None else np.where(allowed, costs, NEVER)
+
+    def _costs(self, shape: Shape) -> Costs:
         row = self._rows.get(shape)
         if row is None:
             row = self._row_make(shape)
