@@ -255,6 +255,20 @@ def test_a_point_of_priority_is_worth_a_minute() -> None:
         assert order(made, {}, pool(), NOW_US, 10).tasks[0].id == first
 
 
+def test_what_has_a_date_goes_first_and_once() -> None:
+    made = {
+        "org_a": [waiting("org_a", number, class_rank=0) for number in range(3)],
+        "org_b": [waiting("org_b", number, gang="g", class_rank=2) for number in range(2)],
+    }
+    theirs = {"org_b": Standing(usage_s=MEMORY_S)}
+    answer = order(made, theirs, pool(), NOW_US, 3, dated=("g", "task_org_a_2", "task_gone"))
+    ids = [task.id for task in answer.tasks]
+    assert ids == ["task_org_b_0", "task_org_b_1", "task_org_a_2"]
+    assert len(order(made, theirs, pool(), NOW_US, 9, dated=("g", "task_org_a_2")).tasks) == 5
+    over = {"org_b": Standing(quota_left=(1_999, None, None, None, None))}
+    assert "g" not in {task.gang for task in order(made, over, pool(), NOW_US, 9, dated=("g",)).tasks}
+
+
 # Classes
 
 

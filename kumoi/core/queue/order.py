@@ -10,12 +10,15 @@
 3. **Within an organization** by submission, where a point of priority is worth `AGING_S` of waiting. Groups
    that have waited for `STARVATION_S` go before all younger ones whatever their priority.
 
+What has a date (`core.queue.backfill`) goes before all of this, on the hosts that are kept for it.
+
 A tenant's priority orders its own work only. A group that would pass its organization's quota or budget is
 held and blocks nobody, not even smaller groups of its organization. Ties: the earlier submission of the group
 whose turn it is, then the organization's id.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from heapq import heapify, heappop, heappush, heapreplace
@@ -69,6 +72,7 @@ class Order:
 class _Group:
     """A gang, or a task of its own."""
 
+    id: str
     tasks: list[TaskView]
     submitted_us: int
     amounts: Amounts
@@ -131,11 +135,14 @@ def order(
     now_us: int,
     most: int,
     prices: Prices = FREE,
+    dated: Sequence[str] = (),
 ) -> Order:
     """Order what waits in a pool, given by organization: about `most` tasks, as gangs stay whole.
 
-    A missing standing is that of a newcomer. The cost is that of sorting what is given and of `most` turns:
-    give a window of each organization's queue, not all of it.
+    A missing standing is that of a newcomer. `dated` are the groups (gangs, or tasks by themselves) that have
+    a date (`core.queue.backfill`): they go first, in this order, since all others keep clear of their hosts.
+    The cost is that of sorting what is given and of `most` turns: give a window of each organization's queue,
+    not all of it.
     """
     accounts = {
         name: _Account(
@@ -143,43 +150,77 @@ def order(
         )
         for name in waiting
     }
-    heaps = _heaps(waiting, accounts, now_us, prices)
-    shares = [dominant_share(total, use.capacity) for total in use.by_class]
-    totals = list(use.by_class)
-    tasks: list[TaskView] = []
-    held: list[Held] = []
-    while any(heaps) and len(tasks) < most:
-        rank = _class_next(heaps, shares)
+    taking = _Taking(use)
+    for group, account in _promised(waiting, accounts, dated, prices):
+        taking.take(group, account)
+    heaps = _heaps(waiting, accounts, frozenset(dated), now_us, prices)
+    while any(heaps) and len(taking.tasks) < most:
+        rank = _class_next(heaps, taking.shares)
         queue = _pop(heaps[rank])
-        group = queue.groups.pop()
-        reason = queue.account.refusal(group)
-        if reason is None:
-            queue.account.take(group)
-            tasks += group.tasks
-            totals[rank] = totals[rank].plus(group.amounts)
-            shares[rank] = dominant_share(totals[rank], use.capacity)
-        else:
-            held += [Held(task.id, reason) for task in group.tasks]
+        taking.take(queue.groups.pop(), queue.account)
         if queue.groups:
             heappush(heaps[rank], (queue.key(), queue))
-    held += [
+    rest = [
         Held(task.id, queue.account.refusal(group) or HeldReason.WAITS_TURN)
         for heap in heaps
         for _, queue in heap
         for group in reversed(queue.groups)
         for task in group.tasks
     ]
-    return Order(tuple(tasks), tuple(held))
+    return Order(tuple(taking.tasks), (*taking.held, *rest))
+
+
+class _Taking:
+    """What was taken so far, and what each class then holds of the pool."""
+
+    def __init__(self, use: PoolUse) -> None:
+        self.tasks: list[TaskView] = []
+        self.held: list[Held] = []
+        self.shares = [dominant_share(total, use.capacity) for total in use.by_class]
+        self._totals = list(use.by_class)
+        self._capacity = use.capacity
+
+    def take(self, group: _Group, account: _Account) -> None:
+        """The group goes next, unless it would pass a limit of its organization."""
+        reason = account.refusal(group)
+        if reason is not None:
+            self.held += [Held(task.id, reason) for task in group.tasks]
+            return
+        account.take(group)
+        self.tasks += group.tasks
+        rank = group.tasks[0].class_rank
+        self._totals[rank] = self._totals[rank].plus(group.amounts)
+        self.shares[rank] = dominant_share(self._totals[rank], self._capacity)
+
+
+def _promised(
+    waiting: Mapping[str, Sequence[Waiting]],
+    accounts: Mapping[str, _Account],
+    dated: Sequence[str],
+    prices: Prices,
+) -> list[tuple[_Group, _Account]]:
+    """The groups that have a date, in the order of the dates."""
+    found: dict[str, tuple[_Group, _Account]] = {}
+    wanted = frozenset(dated)
+    for name, theirs in waiting.items() if dated else ():
+        mine = sorted((one for one in theirs if _group_id(one) in wanted), key=lambda one: one.task.id)
+        found |= {group.id: (group, accounts[name]) for group in _groups(mine, prices)}
+    return [found[name] for name in dated if name in found]
 
 
 def _heaps(
-    waiting: Mapping[str, Sequence[Waiting]], accounts: Mapping[str, _Account], now_us: int, prices: Prices
+    waiting: Mapping[str, Sequence[Waiting]],
+    accounts: Mapping[str, _Account],
+    without: AbstractSet[str],
+    now_us: int,
+    prices: Prices,
 ) -> list[list[tuple[_Key, _Queue]]]:
     """For each class the queues of its organizations, the one whose turn it is on top."""
     heaps: list[list[tuple[_Key, _Queue]]] = [[] for _ in CLASS_FLOORS]
     starved_us = now_us - STARVATION_S * US_PER_S
     for organization_id, theirs in waiting.items():
-        in_turn = sorted(theirs, key=lambda one: _turn(one, starved_us))
+        mine = [one for one in theirs if _group_id(one) not in without]
+        in_turn = sorted(mine, key=lambda one: _turn(one, starved_us))
         for rank, of_class in groupby(in_turn, key=lambda one: one.task.class_rank):
             groups = _groups(list(of_class), prices)
             queue = _Queue(accounts[organization_id], groups, starved_us)
@@ -200,15 +241,19 @@ def _groups(of_class: Sequence[Waiting], prices: Prices) -> list[_Group]:
     """Gangs whole where their first task stands; the next group last."""
     by_group: dict[str, list[Waiting]] = {}
     for one in of_class:
-        by_group.setdefault(one.task.gang or one.task.id, []).append(one)
+        by_group.setdefault(_group_id(one), []).append(one)
     groups = []
-    for members in by_group.values():
+    for name, members in by_group.items():
         task, count = members[0].task, len(members)
         amounts = amounts_of(task).times(count)
         price = price_microyen(prices, amounts, task.wall_time_s)
-        groups.append(_Group([one.task for one in members], members[0].submitted_us, amounts, price))
+        groups.append(_Group(name, [one.task for one in members], members[0].submitted_us, amounts, price))
     groups.reverse()
     return groups
+
+
+def _group_id(one: Waiting) -> str:
+    return one.task.gang or one.task.id
 
 
 def _class_next(heaps: Sequence[Sequence[object]], shares: Sequence[float]) -> int:
