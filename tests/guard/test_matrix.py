@@ -88,6 +88,8 @@ capacity_plan_create     Platform      -            -           -       -       
 capacity_plan_delete     Platform      -            -           -       -       O
 device_model_list        Platform      -            -           -       -       OP
 device_model_write       Platform      -            -           -       -       O
+plan_list                Platform      -            -           -       -       OP
+plan_read                Platform      -            -           -       -       OP
 
 job_list                 Project       -            AUMmVvSs    AUMVS   .       -
 job_create               Project       -            AMmSs       AMS     .       -

@@ -74,6 +74,8 @@ MAY = {
         Action.DEVICE_MODEL_WRITE: "o",
         Action.PLAN_LIST: "o",
         Action.PLAN_READ: "o",
+        Action.PLAN_LIST: "o",
+        Action.PLAN_READ: "o",
         Action.JOB_LIST: "amvpusr",
         Action.JOB_CREATE: "ams",
         Action.JOB_READ: "amvpusr",
@@ -171,6 +173,13 @@ class Scene:
     def capacity_plan_body(self) -> dict[str, Any]:
         site = self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
         return {"site": site, "model": "H200", "count": 8, "service_start": "2026-04-01"}
+
+    def plan(self, route: Route) -> str:
+        self.world.job()
+        plans = self.world.wait(
+            lambda: self.world.api(self.world.operator, "GET", "/v1/plans").json()["items"]
+        )
+        return str(plans[0]["id"])
 
     def device_model(self, route: Route) -> str:
         return str(self.world.name("Model"))

@@ -73,6 +73,7 @@ def known(own_world: Any) -> dict[str, str]:
         "host": "fake-1",
         "capacity_plan": api(world.operator, "POST", "/v1/capacity-plans", plan).json()["id"],
         "device_model": "H200",
+        "plan": api(world.operator, "GET", "/v1/plans").json()["items"][0]["id"],
         "job": job,
         "event": api(world.acme.admin, "GET", f"{base}/events").json()["items"][0]["id"],
         "index": "0",

@@ -47,6 +47,7 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("pool", f"{_id('pool')}|{_NAME}", "identifier or name of a pool", False),
         ("host", f"{_id('host')}|{_NAME}", "identifier or name of a host", False),
         ("capacity_plan", _id("cap"), "identifier of a plan of capacity", False),
+        ("plan", _id("plan"), "identifier of a plan of placement", False),
         ("device_model", _MODEL_NAME, "name of a device model", True),
         ("job", _id("job"), "identifier of a job", False),
         ("event", _id("evt"), "identifier of an event", False),
