@@ -34,8 +34,7 @@ async def device_model_write(
 
     def build(connection: Connection) -> Change:
         known = device_models.device_model_get(connection, name)
-        version = None if known is None or known.built_in else known.version
-        if if_match is not None and not etag_matches(if_match, version):
+        if if_match is not None and not etag_matches(if_match, None if known is None else known.version):
             raise PreconditionFailed(
                 "version_differs",
                 "the device model {name} is not at the version {if_match}; "
@@ -48,7 +47,7 @@ async def device_model_write(
             name=name,
             attested=body.datasheet_sha256 is not None,
             built_in=False,
-            version=(version or 0) + 1,
+            version=1 if known is None else known.version + 1,
             **asdict(body),
         )
         event = event_row(
@@ -60,12 +59,13 @@ async def device_model_write(
             detail=asdict(body) | {"version": written.version},
         )
         inserts = [(schema.events, [event])]
-        if version is None:
+        fresh = known is None or known.built_in
+        if fresh:
             row = {"name": name, "created_us": now_us, **device_models.device_model_values(written)}
             inserts.append((schema.device_models, [row]))
         else:
             device_models.device_model_replace(connection, written)
-        return Change(inserts, answer=answer(201 if version is None else 200, written, written.version))
+        return Change(inserts, answer=answer(201 if fresh else 200, written, written.version))
 
     return await plane.commit_built(build)
 

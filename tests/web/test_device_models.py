@@ -30,7 +30,8 @@ def test_built_in_models_are_listed_and_not_attested(world: Any) -> None:
 
 
 def test_a_model_is_attested_by_its_datasheets_digest(own_world: Any) -> None:
-    made = write(own_world, "H200")
+    assert write(own_world, "H200", {"If-Match": '"1"'}).status_code == 412
+    made = write(own_world, "H200", {"If-Match": '"0"'})
     assert (made.status_code, made.headers["etag"]) == (201, '"1"')
     assert (made.json()["attested"], made.json()["built_in"]) == (True, False)
     over = write(own_world, "H200", {"If-Match": '"1"'}, vendor="NVIDIA Corporation")

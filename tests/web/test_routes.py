@@ -182,7 +182,11 @@ class Scene:
         return str(plans[0]["id"])
 
     def device_model(self, route: Route) -> str:
-        return str(self.world.name("Model"))
+        name = str(self.world.name("Model"))
+        body = self.options(route)["body"] if route.body else {}
+        path = f"/v1/device-models/{name}"
+        assert self.world.api(self.world.operator, "PUT", path, body).status_code == 201
+        return name
 
     def job(self, route: Route) -> str:
         job = self.world.job()
