@@ -65,6 +65,7 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
         "network_allowed": body.network_allowed,
         "shared_by_organizations": body.shared_by_organizations,
         "data_classes": body.data_classes,
+        "defragment": body.defragment,
     }
     created = Pool(
         id=id_new(IdKind.POOL, plane.region.cell),
@@ -75,6 +76,7 @@ async def _pool_create(plane: Plane, actor: Actor, body: PoolCreate, key: Idempo
         network_allowed=body.network_allowed,
         shared_by_organizations=body.shared_by_organizations,
         data_classes=body.data_classes,
+        defragment=body.defragment,
         state="open",
         created_at=time_format(now_us),
         version=1,

@@ -214,13 +214,10 @@ def _rules(flags: Mapping[str, Any]) -> dict[str, Any]:
     over, _colon, most = (flags["spread"] or "").partition(":")
     if most and not most.isdecimal():
         raise click.BadParameter(_("{text} is no spread; write host or failure_domain:4").format(text=over))
-    latencies = _pairs(flags["latency"])
-    if not all(text.isdecimal() for text in latencies.values()):
-        raise click.BadParameter(_("a latency is in whole milliseconds: tokyo=10"))
     given = {
         "sites": list(flags["sites"]) or None,
         "jurisdictions": list(flags["jurisdictions"]) or None,
-        "latency": [{"to": to, "max_ms": int(text)} for to, text in latencies.items()] or None,
+        "latency": [{"to": to, "max_ms": ms} for to, ms in latencies_parse(flags["latency"]).items()] or None,
         "isolation": flags["isolation"],
         "spread": {"over": over, **({"most": int(most)} if most else {})} if over else None,
         "gang_within": flags["gang_within"],
@@ -257,6 +254,14 @@ def _device(text: str) -> dict[str, Any]:
     if partition:
         request["partition"] = partition
     return request
+
+
+def latencies_parse(given: Sequence[str]) -> dict[str, int]:
+    """Milliseconds by place, from `PLACE=MS`."""
+    pairs = _pairs(given)
+    if not all(text.isdecimal() for text in pairs.values()):
+        raise click.BadParameter(_("a latency is in whole milliseconds: tokyo=10"))
+    return {to: int(text) for to, text in pairs.items()}
 
 
 def _pairs(given: Sequence[str]) -> dict[str, str]:

@@ -46,13 +46,37 @@ def pool_list(session: Session, limit: int) -> None:
     help="What stands between two tenants.",
 )
 @option("--network", is_flag=True, help="Work there may use the network.")
+@option(
+    "--data-class",
+    "data_classes",
+    multiple=True,
+    help="Take work of this class of data only, wherever it is bound to; may be repeated.",
+)
+@option("--defragment", is_flag=True, help="Restartable work may be moved so that a large group fits.")
 @option("--shared", is_flag=True, help="Organizations may share a machine; tenants see this.")
 @pass_session
 def pool_create(
-    session: Session, name: str, site: str, engine: str, isolation: str, network: bool, shared: bool
+    session: Session,
+    name: str,
+    site: str,
+    engine: str,
+    isolation: str,
+    network: bool,
+    shared: bool,
+    data_classes: tuple[str, ...],
+    defragment: bool,
 ) -> None:
     """Create a pool at a site."""
-    body = PoolCreate(name, _site_id(session, site), engine, IsolationClass(isolation), network, shared)
+    body = PoolCreate(
+        name=name,
+        site=_site_id(session, site),
+        engine=engine,
+        isolation=IsolationClass(isolation),
+        network_allowed=network,
+        shared_by_organizations=shared,
+        data_classes=data_classes,
+        defragment=defragment,
+    )
     session.out.record(session.client.pools.create(body))
 
 

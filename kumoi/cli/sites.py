@@ -3,6 +3,7 @@
 import click
 
 from kumoi.cli.command import Group, option
+from kumoi.cli.job_specs import latencies_parse
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, pass_session
 from kumoi.model.places import SiteCreate, SiteFunction
@@ -40,8 +41,23 @@ def site_list(session: Session, limit: int) -> None:
     help="What it is for; may be repeated (compute).",
 )
 @option("--address", default="", help="Its postal address.")
+@option(
+    "--latency",
+    "latencies",
+    multiple=True,
+    metavar="PLACE=MS",
+    help="Round trip to a place; may be repeated.",
+)
 @pass_session
-def site_create(session: Session, name: str, country: str, functions: tuple[str, ...], address: str) -> None:
+def site_create(
+    session: Session,
+    name: str,
+    country: str,
+    functions: tuple[str, ...],
+    address: str,
+    latencies: tuple[str, ...],
+) -> None:
     """Create a site."""
     wanted = tuple(SiteFunction(function) for function in functions) or (SiteFunction.COMPUTE,)
-    session.out.record(session.client.sites.create(SiteCreate(name, country, wanted, address)))
+    body = SiteCreate(name, country, wanted, address, latencies_parse(latencies))
+    session.out.record(session.client.sites.create(body))

@@ -136,7 +136,7 @@ def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answ
     placed, refused = pool.placer.place(tasks, now_us, holds)
     lacking = _groups(tasks, refused)
     if not lacking:
-        return _Answer(tasks, placed, refused, Promises(holds, ()), read.prices)
+        return _Answer(tasks, placed, refused, Promises(holds), read.prices)
     hosts = hosts_after(pool.hosts.values(), placed, {task.id: task for task in tasks}, now_us)
     promises = promises_make(lacking, pool.view, hosts, pool.use, now_us, pool.promises)
     if placed and len(promises.holds) > len(holds):
@@ -173,9 +173,11 @@ def _apply(
         applied = written.placed
         for placed in answer.placed:
             pool.promises.pop(decided.tasks[placed.task_id].gang or placed.task_id, None)
-    if answer.promises.evicted:
-        context.store.transact_wait(fence, attempts_preempt, answer.promises.evicted, now_us)
-        context.nudge("tasks")
+    promises = answer.promises
+    for attempt_ids, why in ((promises.evicted, "make_room"), (promises.moved, "defragment")):
+        if attempt_ids:
+            context.store.transact_wait(fence, attempts_preempt, attempt_ids, why, now_us)
+            context.nudge("tasks")
     return applied
 
 

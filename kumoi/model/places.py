@@ -66,7 +66,8 @@ class PoolCreate(Struct, frozen=True, forbid_unknown_fields=True):
     """A new pool of hosts at a site, run by one engine.
 
     A pool outside the jurisdiction that a project's data is bound to takes its work only if it names the
-    project's data class in `data_classes`; a pool that names any takes no other.
+    project's data class in `data_classes`; a pool that names any takes no other. With `defragment`
+    restartable work (preemptible, or replaced when its host is lost) may be moved so that a large group fits.
     """
 
     name: Name
@@ -76,6 +77,7 @@ class PoolCreate(Struct, frozen=True, forbid_unknown_fields=True):
     network_allowed: bool = False
     shared_by_organizations: bool = False
     data_classes: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
+    defragment: bool = False
 
 
 class Pool(Struct, frozen=True):
@@ -89,6 +91,7 @@ class Pool(Struct, frozen=True):
     network_allowed: bool
     shared_by_organizations: bool
     data_classes: tuple[Name, ...]
+    defragment: bool
     state: str
     created_at: str
     version: int

@@ -194,7 +194,7 @@ def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> N
     connection.execute(_STARTED, rows)
 
 
-def attempts_preempt(connection: Connection, attempt_ids: Sequence[str], now_us: int) -> int:
+def attempts_preempt(connection: Connection, attempt_ids: Sequence[str], why: str, now_us: int) -> int:
     """Ask live attempts to end, to make room for others; their tasks wait again. Returns how many."""
     rows = connection.execute(_PREEMPTED, {"ids": list(attempt_ids)}).all()
     move_many(
@@ -208,7 +208,7 @@ def attempts_preempt(connection: Connection, attempt_ids: Sequence[str], now_us:
             resource=row.id,
             organization=row.organization_id,
             project=row.project_id,
-            detail={"job": row.job_id, "host": row.host_id},
+            detail={"job": row.job_id, "host": row.host_id, "why": why},
         )
         for row in rows
     ]

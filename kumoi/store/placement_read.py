@@ -187,6 +187,7 @@ def pool_view(row: AnyRow) -> PoolView:
         id=row.id,
         exclusive=row.isolation in _SHARED_KERNEL and not row.shared_by_organizations,
         devices_shared=row.shared_by_organizations,
+        defragment=row.defragment,
     )
 
 

@@ -44,6 +44,7 @@ def pool_from_row(row: AnyRow) -> Pool:
         network_allowed=row.network_allowed,
         shared_by_organizations=row.shared_by_organizations,
         data_classes=_data_classes.decode(row.data_classes),
+        defragment=row.defragment,
         state=row.state,
         created_at=time_format(row.created_us),
         version=row.version,

@@ -15,7 +15,7 @@ SEVERAL = -2
 
 class Residents:
     """Per row: `tenant`, `sharer` and `recluse` (organization code, NOBODY or SEVERAL), `dedicated` (code or
-    NOBODY), `domain` and `island` (codes). By row: `windows` of reservations, and `holds` of groups that wait.
+    NOBODY), `domain` and `island` (codes). By row: `windows` of reservations, `holds` of groups that wait.
 
     A tenant has anything on the host, a sharer a part of one of its devices, a recluse work that is alone.
     """

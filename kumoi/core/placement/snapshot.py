@@ -104,12 +104,14 @@ class PoolView:
     """The pool that is decided on.
 
     `exclusive`: two organizations may not be on one host at once (isolation below `vm`, not relaxed).
-    `devices_shared`: they may hold shares of one device (the provider relaxed it).
+    `devices_shared`: they may hold shares of one device (the provider relaxed it). `defragment`: restartable
+    work may be moved so that a large group fits.
     """
 
     id: str
     exclusive: bool = False
     devices_shared: bool = False
+    defragment: bool = False
 
 
 @dataclass(frozen=True, slots=True)

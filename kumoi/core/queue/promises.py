@@ -18,9 +18,10 @@ from kumoi.core.placement.snapshot import (
     Window,
 )
 from kumoi.core.queue.backfill import DATED_MAX, group_date
+from kumoi.core.queue.defragment import moves_propose
 from kumoi.core.queue.preempt import floors_protect, victims_choose
 from kumoi.core.queue.standing import PoolUse
-from kumoi.model.jobs import CLASS_RANKS, DEVICE_MILLI, WorkClass
+from kumoi.model.jobs import CLASS_RANKS, DEVICE_MILLI, GangScope, WorkClass
 from kumoi.model.time import US_PER_S
 
 PROMISE_S = 60
@@ -29,6 +30,8 @@ EVICTION_S = 30
 """How long room made by preemption is kept for the group that it was made for."""
 EVICTED_MAX = 64
 """Attempts that one pass ends at most."""
+MOVED_MAX = 8
+"""Attempts that one pass moves at most."""
 TRIED_MAX = 16
 """Groups that one pass makes promises for at most: each looks at every host."""
 _FOREVER_US = 1 << 62
@@ -40,7 +43,9 @@ class Promises:
     """The hosts that are kept, and the attempts to end."""
 
     holds: tuple[Hold, ...]
-    evicted: tuple[str, ...]
+    evicted: tuple[str, ...] = ()
+    moved: tuple[str, ...] = ()
+    """Attempts that are ended, too, but for which there is room elsewhere."""
 
 
 def promises_make(
@@ -59,25 +64,31 @@ def promises_make(
     holds = [hold for hold in kept.values() if now_us < hold.until_us]
     open_groups = [group for group in refused if group_id(group) not in kept][:TRIED_MAX]
     if not open_groups:
-        return Promises(tuple(holds), ())
+        return Promises(tuple(holds))
     views = list(hosts)
     for hold in holds:
         views = _hold_show(views, hold)
     evicted: list[str] = []
+    moved: list[str] = []
     dated = sum(hold.start_us > now_us for hold in holds)
     for group in open_groups:
-        victims = _evict(group, pool, views, use, now_us, EVICTED_MAX - len(evicted))
-        if victims:
-            hold = Hold(group_id(group), _hosts_of(views, victims), now_us, now_us + EVICTION_S * US_PER_S)
-            evicted += victims
-        elif dated < DATED_MAX and _is_large(group, hosts):
+        is_large = _is_large(group, hosts)
+        leaving = _moves(group, pool, views, now_us) if is_large and not moved else ()
+        moved += leaving
+        if not leaving:
+            leaving = _evict(group, pool, views, use, now_us, EVICTED_MAX - len(evicted))
+            evicted += leaving
+        if leaving:
+            until_us = now_us + EVICTION_S * US_PER_S
+            hold = Hold(group_id(group), _hosts_of(views, leaving), now_us, until_us)
+        elif dated < DATED_MAX and is_large:
             hold = _date(group, pool, views, now_us)
             dated += bool(hold.host_ids)
         else:
             continue
         holds.append(hold)
         views = _hold_show(views, hold)
-    return Promises(tuple(holds), tuple(evicted))
+    return Promises(tuple(holds), tuple(evicted), tuple(moved))
 
 
 def hosts_after(
@@ -112,6 +123,17 @@ def hosts_after(
 def group_id(group: Sequence[TaskView]) -> str:
     """What a hold knows a group by."""
     return group[0].gang or group[0].id
+
+
+def _moves(
+    group: Sequence[TaskView], pool: PoolView, hosts: Sequence[HostView], now_us: int
+) -> tuple[str, ...]:
+    """The attempts to move so that the whole group fits, where the pool allows it; one group in a pass."""
+    near = group[0].gang_within in (GangScope.HOST, GangScope.FABRIC_ISLAND)
+    if not pool.defragment or near or group[0].spread_over is not None:
+        return ()
+    found = moves_propose(group[0], pool, hosts, now_us, MOVED_MAX, len(group))
+    return tuple(move.attempt_id for move in found.moves) if found.places_after >= len(group) else ()
 
 
 def _evict(

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 from kumoi.core import lifecycles
@@ -39,6 +40,7 @@ pools = Table(
     Column("network_allowed", Boolean, nullable=False),
     Column("shared_by_organizations", Boolean, nullable=False),
     Column("data_classes", Text, nullable=False, server_default="[]"),
+    Column("defragment", Boolean, nullable=False, server_default=text("false")),
     *state(lifecycles.POOL),
     us("created_us"),
     version(),

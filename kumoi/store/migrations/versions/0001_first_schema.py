@@ -302,6 +302,7 @@ def upgrade() -> None:
         sa.Column("network_allowed", sa.Boolean(), nullable=False),
         sa.Column("shared_by_organizations", sa.Boolean(), nullable=False),
         sa.Column("data_classes", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("defragment", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("state", sa.String(length=16), server_default="open", nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
