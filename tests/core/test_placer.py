@@ -88,7 +88,10 @@ class Plain:
             and sum(task.cpu_milli for task, _ in self.tasks) + shape.cpu_milli <= self.host.cpu_milli
             and sum(task.memory_bytes for task, _ in self.tasks) + shape.memory_bytes
             <= self.host.memory_bytes
-            and sum(task.disk_bytes for task, _ in self.tasks) + shape.disk_bytes <= self.host.disk_bytes
+            and (
+                not shape.disk_bytes
+                or sum(task.disk_bytes for task, _ in self.tasks) + shape.disk_bytes <= self.host.disk_bytes
+            )
         )
 
     def check(self, shape: Shape, slots: tuple[int, ...]) -> None:
@@ -161,7 +164,7 @@ class World:
             plain.host = HostShape(
                 data.draw(st.integers(0, 16)) * 1_000,
                 data.draw(st.integers(0, 16)),
-                plain.host.disk_bytes,
+                data.draw(st.integers(0, 4)),
                 plain.host.slot_models,
             )
             self.table.row_put(row, plain.host)

@@ -85,6 +85,7 @@ class HostTable:
         self._classes: dict[HostShape, int] = {}
         self._allowed: dict[frozenset[str] | None, Bools | None] = {}
         self._mixed_rows = 0
+        self._closed_rows = 0
         self._size = 0
         self._log: Rows = np.zeros(2 * log_length, np.intp)
         self._log_base = 0
@@ -151,6 +152,7 @@ class HostTable:
 
     def row_open(self, row: int, is_open: bool) -> None:
         """Open a row to new tasks, or close it (drained, gone). What is on it can still be given back."""
+        self._closed_rows += int(self.active[row]) - int(is_open)
         self.active[row] = is_open
         self._changed(row)
 
@@ -174,7 +176,7 @@ class HostTable:
             or any(free[slot] < 0 for slot in slots)
             or self.cpu_free[row] < shape.cpu_milli
             or self.memory_free[row] < shape.memory_bytes
-            or self.disk_free[row] < shape.disk_bytes
+            or (shape.disk_bytes and self.disk_free[row] < shape.disk_bytes)
             or not self.active[row]
         ):
             raise ValueError(f"row {row} has no room for {shape} in slots {tuple(slots)}")
@@ -209,8 +211,10 @@ class HostTable:
         """Whether the shape fits now, for each of `rows`."""
         fits = self.cpu_free.take(rows) >= shape.cpu_milli
         fits &= self.memory_free.take(rows) >= shape.memory_bytes
-        fits &= self.disk_free.take(rows) >= shape.disk_bytes
-        fits &= self.active.take(rows)
+        if shape.disk_bytes:
+            fits &= self.disk_free.take(rows) >= shape.disk_bytes
+        if self._closed_rows:
+            fits &= self.active.take(rows)
         if not shape.gpu_count:
             return fits
         if shape.gpu_milli < WHOLE_MILLI:
