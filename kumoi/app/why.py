@@ -6,19 +6,27 @@ from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
 from kumoi.core.placement.reasons import DEDICATED, OTHER_SHARER, OTHER_TENANT, RESERVED
 from kumoi.core.placement.snapshot import TaskView, gang_members
+from kumoi.core.queue.order import HeldReason, Waiting, order
+from kumoi.core.queue.standing import PoolUse
 from kumoi.model.access import Action, Actor
 from kumoi.model.jobs import HostRefusal, JobWhy
 from kumoi.store import jobs, tasks
+from kumoi.store.budgets import prices_load
 from kumoi.store.database import Connection
 from kumoi.store.placement_read import hosts_of_pool, pool_view, task_waiting_first
 from kumoi.store.pools import pool_row
 from kumoi.store.schema import AnyRow
+from kumoi.store.shares import standings_load
 
 _ENDED = "it has ended"
 _RUNNING = "its tasks are placed"
 _NOT_AVAILABLE = "not available to this organization"
 # Why a host is not for this organization would tell of another one.
 _TOLD = dict.fromkeys((OTHER_TENANT, OTHER_SHARER, DEDICATED, RESERVED), _NOT_AVAILABLE)
+_HELD = {
+    HeldReason.OVER_QUOTA: "it would pass a quota of its organization: end work, or ask for a larger quota",
+    HeldReason.OVER_BUDGET: "it would pass its organization's budget of this month",
+}
 _POLICY = "best_fit"
 """Whether something fits does not depend on the policy; this one needs nothing learned."""
 
@@ -32,11 +40,12 @@ async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
 def _explain(connection: Connection, row: AnyRow, now_us: int) -> JobWhy:
     waiting_for = tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else ()
     waiting = _waiting(connection, row)
+    held = _held(connection, row, waiting, now_us)
     refusals, placeable = _refusals(connection, row.pool_id, waiting, now_us) if waiting else ((), False)
     return JobWhy(
         job=row.id,
         state=row.state,
-        explanation=_explanation(connection, row, waiting_for, refusals, placeable),
+        explanation=held or _explanation(connection, row, waiting_for, refusals, placeable),
         waiting_for=waiting_for,
         refusals=refusals,
         placements=tuple(tasks.placements_of(connection, row.id)),
@@ -50,6 +59,17 @@ def _waiting(connection: Connection, row: AnyRow) -> tuple[TaskView, ...]:
         return ()
     members = jobs.task_counts(connection, row.id).queued if row.gang else 1
     return tuple(gang_members(first, members))
+
+
+def _held(connection: Connection, row: AnyRow, waiting: tuple[TaskView, ...], now_us: int) -> str | None:
+    """What the organization itself has to do before its task can have its turn; None if nothing."""
+    if not waiting:
+        return None
+    standings = standings_load(connection, row.pool_id, [row.organization_id], now_us)
+    own = {row.organization_id: [Waiting(task, row.created_us) for task in waiting]}
+    prices = prices_load(connection, row.pool_id)
+    asked = order(own, standings, PoolUse(), now_us, len(waiting), prices)
+    return next((_HELD[held.reason] for held in asked.held if held.reason in _HELD), None)
 
 
 def _refusals(

@@ -128,11 +128,13 @@ def _pool_open(read: PoolRead) -> PoolMemory:
 
 def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answer:
     """Whose turn it is, where it goes, and what is promised to those who found no place."""
-    tasks = order(read.waiting, read.standings, pool.use, now_us, window, read.prices).tasks
-    pool.placer.learn(tasks)
-    pool.base_renew_due()
     pool.promises_drop(now_us)
     holds = tuple(pool.promises.values())
+    tasks = order(
+        read.waiting, read.standings, pool.use, now_us, window, read.prices, tuple(pool.promises)
+    ).tasks
+    pool.placer.learn(tasks)
+    pool.base_renew_due()
     placed, refused = pool.placer.place(tasks, now_us, holds)
     lacking = _groups(tasks, refused)
     if not lacking:
