@@ -13,7 +13,16 @@ from xml.etree import ElementTree
 import pytest
 
 BENCH = str(Path(__file__).resolve().parents[2] / "bench")
-NAMES = ("report", "svg", "openb", "placement_audit", "placement_run", "lp_bound", "placement")
+NAMES = (
+    "report",
+    "svg",
+    "openb",
+    "placement_audit",
+    "placement_run",
+    "lp_bound",
+    "placement",
+    "placement_all",
+)
 HOSTS = """sn,cpu_milli,memory_mib,gpu,model
 b,16000,65536,2,T4
 a,32000,131072,8,G2
@@ -38,6 +47,8 @@ class Bench:
     bound: ModuleType
     placement: ModuleType
     svg: ModuleType
+    every: ModuleType
+    report: ModuleType
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +65,8 @@ def bench() -> Iterator[Bench]:
             modules["lp_bound"],
             modules["placement"],
             modules["svg"],
+            modules["placement_all"],
+            modules["report"],
         )
     finally:
         sys.path.remove(BENCH)
@@ -210,3 +223,40 @@ def test_charts_are_the_same_for_the_same_numbers(bench: Bench) -> None:
     line = ElementTree.fromstring(drawn).find("{http://www.w3.org/2000/svg}polyline")
     assert line is not None
     assert len(line.attrib["points"].split()) == 2
+
+
+def test_the_page_is_written_from_what_was_measured(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, results = tmp_path / "page.md", tmp_path / "results"
+    page.write_text(f"before\n{bench.every.BEGIN}\nold\n{bench.every.END}\nafter\n")
+    results.mkdir()
+    figures = [bench.report.Figure("lp_bound_at_100", 97.0, "%", "higher")]
+    for policy in bench.every.POLICY_NAMES:
+        figures += [
+            bench.report.Figure(f"{policy}.{name}", 90.125, "%", "higher")
+            for name in (
+                *(f"allocation_at_{load}" for load in bench.placement.LOADS),
+                *("allocation_sd_at_100", "churn_allocation", "refused"),
+                *("placements_per_s", "p50_us", "p99_us", "cpu_us", "cpu_p99_us"),
+            )
+        ]
+    machine = {"cpu": "some", "cpus": 2, "python": "3.11", "load_before": 0.5}
+    text = bench.report.report_json(bench.report.Report("placement", 42, tuple(figures)), machine)
+    kept = [
+        f"list-{name}-{policy}"
+        for name in bench.placement.PUBLISHED_FGD
+        for policy in bench.every.POLICY_NAMES
+    ]
+    kept += [f"chart-{name}" for name in bench.every.CHARTED]
+    kept += [f"speed-{number}" for number in range(len(bench.every.SPEEDS))]
+    for name in kept:
+        (results / f"{name}.json").write_text(text)
+    monkeypatch.setattr("sys.argv", ["placement_all.py", str(tmp_path), str(results), "--page", str(page)])
+    assert bench.every.main() == 0
+    written = page.read_text()
+    assert written.startswith(f"before\n{bench.every.BEGIN}\n")
+    assert written.endswith(f"{bench.every.END}\nafter\n")
+    assert "old" not in written
+    assert "| multigpu30 | 97.00 | 96.36 | 90.12 ± 90.12 |" in written
+    assert "| `fgd` | 90.12 | 90.12 | 90.12 | 90.12 | 6.88 | 90 |" in written

@@ -86,7 +86,7 @@ class HostTable:
         self._allowed: dict[frozenset[str] | None, Bools | None] = {}
         self._mixed_rows = 0
         self._closed_rows = 0
-        self._size = 0
+        self._size = len(hosts)
         self._log: Rows = np.zeros(2 * log_length, np.intp)
         self._log_base = 0
         width = max((len(host.slot_models) for host in hosts), default=0)
@@ -95,8 +95,10 @@ class HostTable:
         }
         self._arrays |= {name: np.zeros((len(hosts), width), kind) for name, kind in _BY_SLOT.items()}
         self._show()
-        for host in hosts:
-            self.row_append(host)
+        self.active[:] = True
+        self.slot_healthy[:] = True
+        for row, host in enumerate(hosts):
+            self.row_put(row, host)
 
     def __len__(self) -> int:
         return self._size
