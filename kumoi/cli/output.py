@@ -18,11 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its attribute, its title, and how people see its value."""
+    """A column: its attribute, its title, how people see its value, and how pipes do."""
 
     name: str
     title: str
     show: Callable[[Any], str] | None = None
+    plain: Callable[[Any], str] | None = None
 
 
 class Output:
@@ -95,7 +96,7 @@ class Output:
         if self.json_output:
             self.json_line(item)
             return
-        click.echo("\t".join(_plain(getattr(item, column.name)) for column in columns))
+        click.echo("\t".join(_field(item, column) for column in columns))
         sys.stdout.flush()
 
 
@@ -104,6 +105,11 @@ def _cell(item: object, column: Column) -> str:
     if value is None or value == "":
         return "-"
     return text_clean(column.show(value)) if column.show else _plain(value)
+
+
+def _field(item: object, column: Column) -> str:
+    value = getattr(item, column.name)
+    return text_clean(column.plain(value)) if column.plain else _plain(value)
 
 
 def _plain(value: object) -> str:

@@ -69,7 +69,7 @@ def pool_create(
     """Create a pool at a site."""
     body = PoolCreate(
         name=name,
-        site=_site_id(session, site),
+        site=site_id_find(session, site),
         engine=engine,
         isolation=IsolationClass(isolation),
         network_allowed=network,
@@ -96,7 +96,8 @@ def pool_resume(session: Session, name: str) -> None:
     session.out.record(session.client.pools.resume(name))
 
 
-def _site_id(session: Session, name: str) -> str:
+def site_id_find(session: Session, name: str) -> str:
+    """The id of the site with this name or id."""
     for site in session.client.sites.list(limit=NAMES_MAX):
         if name in (site.id, site.name):
             return site.id

@@ -1,6 +1,7 @@
 """Texts of others on a terminal, and numbers as people write them."""
 
 import re
+import unicodedata
 from typing import Final
 
 import click
@@ -16,6 +17,16 @@ _QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([a-zA-Z]*)")
 def text_clean(text: str) -> str:
     """`text` on one line and without what would steer a terminal."""
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def text_width(text: str) -> int:
+    """How many columns of a terminal a text takes: Japanese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def text_pad(text: str, columns: int) -> str:
+    """`text` with blanks up to so many columns."""
+    return text + " " * (columns - text_width(text))
 
 
 def bytes_show(size_bytes: int) -> str:

@@ -98,7 +98,7 @@ class Pool(Struct, frozen=True):
 
 
 class DeviceHealth(StrEnum):
-    """Whether a device may be given to work: only healthy ones are. Of one that is gone nothing is reported."""
+    """Whether a device may be given to work: only healthy ones are. A gone one is not reported."""
 
     HEALTHY = "healthy"
     UNHEALTHY = "unhealthy"

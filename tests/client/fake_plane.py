@@ -18,8 +18,14 @@ import msgspec
 from fake_rows import (
     AT,
     BINDING,
+    DECISION,
+    DECISION_RECORD,
+    DECISION_ROW,
     HOST,
+    MODEL_ROW,
     ORG,
+    PLAN,
+    PLAN_ROW,
     POOL,
     PRINCIPAL,
     PROJECT,
@@ -34,6 +40,7 @@ from fake_rows import (
     WHOAMI,
     Asked,
     Reply,
+    capacity,
     host_row,
     id_make,
     missing,
@@ -50,6 +57,7 @@ from kumoi.ledger.note import Signer, vkey_format
 from kumoi.ledger.receipt import receipt_build, receipt_format
 from kumoi.ledger.tiles import Edge, append, bundle_prefix, path_parse, tile_prefix
 from kumoi.model.access import OrganizationCreate, OrganizationCreated, TokenCreated
+from kumoi.model.capacity import DeviceModel
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import (
     Attempt,
@@ -183,6 +191,16 @@ class FakePlane:
             ("GET", "/v1/hosts", lambda a: page(a, [host_row(self.host_state)])),
             ("GET", host, lambda a: reply(200, host_row(self.host_state))),
             ("POST", f"{host}/(drain|resume)", self.host_move),
+            ("POST", f"{host}/dedicate", self.host_dedicate),
+            ("POST", f"{host}/lost", lambda a: reply(200, host_row("quarantined"))),
+            ("GET", "/v1/capacity", lambda a: reply(200, capacity())),
+            ("GET", "/v1/capacity-plans", lambda a: page(a, [PLAN_ROW])),
+            ("POST", "/v1/capacity-plans", lambda a: reply(201, PLAN_ROW)),
+            ("DELETE", f"/v1/capacity-plans/{PLAN}", lambda a: Reply(204)),
+            ("GET", "/v1/device-models", lambda a: page(a, [MODEL_ROW])),
+            ("PUT", "/v1/device-models/([^/]+)", self.device_model_put),
+            ("GET", "/v1/plans", lambda a: page(a, [DECISION_ROW])),
+            ("GET", f"/v1/plans/{DECISION}", lambda a: reply(200, DECISION_RECORD)),
         ]
 
     def work_table(self) -> list[tuple[str, str, Handler]]:
@@ -238,6 +256,21 @@ class FakePlane:
     def pool_move(self, asked: Asked, verb: str) -> Reply:
         self.pool_state = {"pause": "paused", "resume": "open"}[verb]
         return reply(200, pool_row(self.pool_state))
+
+    def host_dedicate(self, asked: Asked) -> Reply:
+        organization = json.loads(asked.body)["organization"]
+        return reply(200, host_row(self.host_state, None if organization is None else ORG))
+
+    def device_model_put(self, asked: Asked, name: str) -> Reply:
+        body = json.loads(asked.body)
+        made = DeviceModel(
+            name=unquote(name),
+            attested=body["datasheet_sha256"] is not None,
+            built_in=False,
+            version=1,
+            **body,
+        )
+        return reply(201, made)
 
     def host_move(self, asked: Asked, verb: str) -> Reply:
         self.host_state = {"drain": "draining", "resume": "schedulable"}[verb]

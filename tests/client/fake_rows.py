@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -17,8 +18,31 @@ from kumoi.model.access import (
     TokenScope,
     Whoami,
 )
+from kumoi.model.capacity import (
+    Capacity,
+    CapacityClass,
+    CapacityCriterion,
+    CapacityLeast,
+    CapacityMeasure,
+    CapacityPlan,
+    CapacitySeries,
+    CapacitySource,
+    CapacityStep,
+    DeviceModel,
+    Finding,
+)
 from kumoi.model.ids import IdKind, id_format
-from kumoi.model.places import Device, Host, HostHealth, IsolationClass, Pool, Site, SiteFunction
+from kumoi.model.places import (
+    Device,
+    DeviceHealth,
+    Host,
+    HostHealth,
+    IsolationClass,
+    Pool,
+    Site,
+    SiteFunction,
+)
+from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import Usage
 
 TOKEN = "kumoi_" + "A" * 43 + "abcdef"
@@ -35,6 +59,9 @@ USER = id_make(IdKind.USER)
 HOST = id_make(IdKind.HOST)
 POOL = id_make(IdKind.POOL)
 SITE = id_make(IdKind.SITE)
+ATTEMPT = id_make(IdKind.ATTEMPT)
+PLAN = id_make(IdKind.CAPACITY_PLAN)
+DECISION = id_make(IdKind.PLAN)
 BINDING = id_make(IdKind.ROLE_BINDING)
 TOKEN_ID = id_make(IdKind.TOKEN)
 
@@ -43,7 +70,9 @@ ROLE_BINDING = RoleBinding(BINDING, ORG, USER, Role.MEMBER, ScopeKind.ORGANIZATI
 TOKEN_ROW = Token(TOKEN_ID, USER, "token", (TokenScope.ALL,), None, "active", AT, AT)
 WHOAMI = Whoami(USER, PrincipalKind.USER, "admin", ORG, "acme", (ROLE_BINDING,), TOKEN_ROW)
 PROJECT_ROW = Project(PROJECT, ORG, "genome", "active", "general", "JP", AT, 1)
-SITE_ROW = Site(SITE, "tokyo", "JP", (SiteFunction.COMPUTE,), "", AT)
+SITE_ROW = Site(SITE, "tokyo", "JP", (SiteFunction.COMPUTE,), "", {}, AT)
+DECISION_ROW = PlanSummary(DECISION, POOL, "kumoi", AT, "0" * 64)
+DECISION_RECORD = PlanRecord(DECISION, POOL, "kumoi", 7, AT, "0" * 64, "{}", ())
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)
 
 
@@ -52,13 +81,123 @@ def organization_row(name: str, number: int = 1) -> Organization:
 
 
 def pool_row(state: str) -> Pool:
-    return Pool(POOL, "default", SITE, "sandbox", IsolationClass.PROCESS, False, False, state, AT, 1)
+    return Pool(
+        id=POOL,
+        name="default",
+        site=SITE,
+        engine="sandbox",
+        isolation=IsolationClass.PROCESS,
+        network_allowed=False,
+        shared_by_organizations=False,
+        data_classes=(),
+        defragment=False,
+        state=state,
+        created_at=AT,
+        version=1,
+    )
 
 
-def host_row(state: str) -> Host:
-    device = Device(id_make(IdKind.DEVICE), "gpu", "x", None)
-    load = (2000, 8 << 30, 500, 1 << 30, 1)
-    return Host(HOST, "local", POOL, state, HostHealth.UP, "", *load, "local", (device,), AT, 1)
+def device_row(number: int, health: DeviceHealth = DeviceHealth.HEALTHY, **more: Any) -> Device:
+    made = Device(
+        id=id_make(IdKind.DEVICE, number),
+        uuid=f"GPU-{number}",
+        physical_uuid=f"GPU-{number}",
+        kind="gpu",
+        model="H200",
+        partition=None,
+        memory_bytes=141 << 30,
+        health=health,
+        detail="" if health is DeviceHealth.HEALTHY else "XID 79",
+        service_start=AT,
+        milli_used=0,
+        attempts=(),
+    )
+    return msgspec.structs.replace(made, **more)
+
+
+DEVICES = (
+    device_row(1, milli_used=1_000, attempts=(ATTEMPT,)),
+    device_row(2, milli_used=500, attempts=(ATTEMPT,)),
+    device_row(3, DeviceHealth.UNHEALTHY),
+    device_row(4, DeviceHealth.GONE),
+    device_row(5, partition="1g.18gb", physical_uuid="GPU-4"),
+)
+
+
+def host_row(state: str, dedicated_to: str | None = None) -> Host:
+    return Host(
+        id=HOST,
+        name="local",
+        pool=POOL,
+        state=state,
+        health=HostHealth.UP,
+        detail="",
+        cpu_milli=2_000,
+        memory_bytes=8 << 30,
+        disk_bytes=100 << 30,
+        cpu_milli_used=500,
+        memory_bytes_used=1 << 30,
+        disk_bytes_used=0,
+        attempts=1,
+        failure_domain="local",
+        fabric_island="",
+        dedicated_to=dedicated_to,
+        devices=DEVICES,
+        seen_at=AT,
+        version=1,
+    )
+
+
+MODEL_ROW = DeviceModel(
+    name="H200",
+    vendor="NVIDIA",
+    kind="gpu",
+    fp16_dense_gflops=989_400,
+    fp16_sparse_gflops=None,
+    memory_bytes=141 * 10**9,
+    datasheet="NVIDIA H200 datasheet, https://www.nvidia.com/",
+    datasheet_sha256=None,
+    attested=False,
+    built_in=True,
+    version=0,
+)
+PLAN_ROW = CapacityPlan(PLAN, SITE, "H200", 768, "2025-09-30", None, "hall 2", AT, 1)
+
+
+def capacity() -> Capacity:
+    """768 H200 planned, of which 8 were there for a while; nobody recorded a datasheet."""
+    planned = CapacityLeast("2025-09-30", 0, 759_859_200)
+    live = CapacityLeast("2026-02-01", 0, 7_915_200)
+    none = CapacityMeasure(None, None, 0, Finding.OPEN)
+    steps = (
+        CapacityStep("2026-01-01", "2026-01-31", None, None),
+        CapacityStep("2026-02-01", "2026-02-28", 0, 7_915_200),
+    )
+    return Capacity(
+        since="2026-01-01",
+        until="2026-03-31",
+        today="2026-02-28",
+        count_from="2025-10-01",
+        planned=CapacitySeries((CapacityStep("2026-01-01", "2026-03-31", 0, 759_859_200),), planned, 0),
+        live=CapacitySeries(steps, live, 31),
+        criteria=(
+            CapacityCriterion(
+                1,
+                750_000_000,
+                None,
+                "2025-09-30",
+                CapacityMeasure(planned, planned, 0, Finding.UNCLEAR),
+                CapacityMeasure(live, live, 31, Finding.UNMET),
+            ),
+            CapacityCriterion(2, 7_500_000_000, "2025-10-01", "2028-03-31", none, none),
+        ),
+        classes=(
+            CapacityClass(
+                CapacitySource.LIVE, SITE, "gpu", "H200", "2026-02-01", None, 8, 8, 989_400, 7_915_200, False
+            ),
+        ),
+        classes_left_out=0,
+    )
 
 
 @dataclass

@@ -18,6 +18,7 @@ from kumoi.client.flows import Answer, Request
 from kumoi.client.groups import Group, Operation, Streaming
 from kumoi.client.jobs import job_logs
 from kumoi.model.access import PrincipalKind, Role, TokenCreate
+from kumoi.model.capacity import CapacityPlanCreate, DeviceModelWrite
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
 from kumoi.model.places import PoolCreate, SiteCreate
@@ -95,6 +96,24 @@ TABLE: list[tuple[str, Call, Check]] = [
     ("hosts.get", lambda c: c.hosts.get("local"), lambda r: r.id == rows.HOST),
     ("hosts.drain", lambda c: c.hosts.drain("local"), lambda r: r.state == "draining"),
     ("hosts.resume", lambda c: c.hosts.resume("local"), lambda r: r.state == "schedulable"),
+    ("hosts.dedicate", lambda c: c.hosts.dedicate("local", "acme"), lambda r: r.dedicated_to == rows.ORG),
+    ("hosts.declare_lost", lambda c: c.hosts.declare_lost("local"), lambda r: r.state == "quarantined"),
+    ("capacity.get", lambda c: c.capacity.get(since="2026-01-01"), lambda r: r == rows.capacity()),
+    ("capacity_plans.list", lambda c: c.capacity_plans.list(), lambda r: r == [rows.PLAN_ROW]),
+    (
+        "capacity_plans.create",
+        lambda c: c.capacity_plans.create(CapacityPlanCreate(rows.SITE, "H200", 768, "2025-09-30")),
+        lambda r: r.count == 768,
+    ),
+    ("capacity_plans.delete", lambda c: c.capacity_plans.delete(rows.PLAN), lambda r: r is None),
+    ("device_models.list", lambda c: c.device_models.list(), lambda r: r == [rows.MODEL_ROW]),
+    (
+        "device_models.write",
+        lambda c: c.device_models.write("H200 NVL", DeviceModelWrite("NVIDIA", 835_500, 0, "sheet")),
+        lambda r: (r.name, r.attested) == ("H200 NVL", False),
+    ),
+    ("plans.list", lambda c: c.plans.list(), lambda r: r == [rows.DECISION_ROW]),
+    ("plans.get", lambda c: c.plans.get(rows.DECISION), lambda r: r == rows.DECISION_RECORD),
     (
         "jobs.create",
         lambda c: c.jobs.create(rows.PROJECT, SPEC),
