@@ -181,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=10, help="how many, from the first on")
     parser.add_argument(
-        "--first-seed", type=int, default=SEED, help="42 to 51 are for reporting, not for tuning"
+        "--first-seed", "--seed", type=int, default=SEED, help="42 to 51 are for reporting, not for tuning"
     )
     parser.add_argument("--replicate", type=int, default=1, help="take hosts and tasks so many times")
     parser.add_argument("--churn", action="store_true", help="also with tasks that leave again, five seeds")

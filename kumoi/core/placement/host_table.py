@@ -200,7 +200,7 @@ class HostTable:
         self._use(row, shape, 1)
 
     def changed_since(self, changes: int) -> Rows | None:
-        """The rows changed since `changes` had this value, each once; None if the log does not reach back."""
+        """The rows changed since `changes` had this value, in few repeats; None if the log is too short."""
         start = changes - self._log_base
         if start < 0:
             return None
