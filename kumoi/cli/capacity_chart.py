@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from kumoi.cli.capacity_series import (
     THRESHOLDS_GFLOPS,
+    columns_begun,
     day_at,
     day_values,
     least_by_column,
@@ -19,17 +20,18 @@ HEIGHT = 12
 _AXIS = 9
 ATTESTED, UNATTESTED, PLANNED, THRESHOLD = "#", "+", "-", "."
 
-_FINDINGS = {
-    Finding.MET: "met",
-    Finding.UNMET: "not met",
-    Finding.UNCLEAR: "unclear",
-    Finding.OPEN: "not due yet",
-}
-
 
 def finding_show(finding: Finding) -> str:
     """The finding in the reader's language."""
-    return _(_FINDINGS[finding])
+    match finding:
+        case Finding.MET:
+            return _("met")
+        case Finding.UNMET:
+            return _("not met")
+        case Finding.UNCLEAR:
+            return _("unclear")
+        case Finding.OPEN:
+            return _("not due yet")
 
 
 def gauge_lines(capacity: Capacity, width: int) -> Iterator[str]:
@@ -56,7 +58,8 @@ def chart_lines(capacity: Capacity, width: int, height: int = HEIGHT) -> Iterato
             for here, there in zip(planned, live, strict=True)
         )
         yield f"{label:>{_AXIS - 1}}|{''.join(cells)}".rstrip()
-    yield " " * (_AXIS - 1) + "+" + "".join("?" if value is None else "-" for value in live)
+    ground = map(_ground, live, columns_begun(capacity, columns))
+    yield f"{'+':>{_AXIS}}{''.join(ground)}".rstrip()
     middle = day_at(capacity, 1, 2)
     yield " " * _AXIS + since + middle.center(columns - 20) + until
     yield " " * _AXIS + _("EFLOPS by day: {live} live, {planned} planned, ? not measured").format(
@@ -111,6 +114,13 @@ def _cell(
     if live is not None and live * height > low:
         return ATTESTED
     return THRESHOLD if dotted else " "
+
+
+def _ground(live: int | None, begun: bool) -> str:
+    """A mark below a column whose days have begun: whether anybody measured them."""
+    if not begun:
+        return " "
+    return "?" if live is None else "-"
 
 
 def table_rows(capacity: Capacity) -> Sequence[tuple[str, ...]]:

@@ -49,6 +49,14 @@ def day_at(capacity: Capacity, part: int, parts: int) -> str:
     return (first + timedelta(days=(last - first).days * part // parts)).isoformat()
 
 
+def columns_begun(capacity: Capacity, columns: int) -> list[bool]:
+    """Which columns of a chart stand for days that have begun."""
+    first = date.fromisoformat(capacity.since)
+    days = (date.fromisoformat(capacity.until) - first).days + 1
+    passed = (date.fromisoformat(capacity.today) - first).days
+    return [column * days // columns <= passed for column in range(columns)]
+
+
 def total_of(least: CapacityLeast) -> int:
     """Attested and unattested together."""
     return least.attested_gflops + least.unattested_gflops

@@ -69,7 +69,8 @@ def test_a_chart_shows_what_is_planned_what_is_there_and_what_nobody_measured() 
     first_live = next(index for index, line in enumerate(lines) if ATTESTED in line.partition("|")[2])
     assert top_row < first_live
     assert "?" not in lines[12]
-    assert "?" in list(chart_lines(rows.capacity(), 80))[12]
+    ground = list(chart_lines(rows.capacity(), 80))[12].strip()
+    assert re.fullmatch(r"\+\?+-+", ground), "a month that nobody measured, one measured, one to come"
     assert any(line.strip().startswith("0.75 >") for line in lines)
     assert lines[13].split() == ["2026-01-01", "2026-02-14", "2026-03-31"]
 

@@ -118,7 +118,7 @@ def test_the_log_verifies_and_a_tampered_mirror_does_not(kumoi, tenant, tmp_path
     assert kumoi("log", "verify", "--dir", mirror, "--vkey", vkey).code == 8
 
 
-def test_the_quickstart(kumoi, tenant, running_jobs, tmp_path):
+def test_the_quickstart(kumoi, tenant, running_jobs, region, tmp_path):
     ran = kumoi("job", "run", "--", "sh", "-c", "echo hello; echo careful >&2")
     assert (ran.code, ran.out) == (0, "hello\n")
     assert "careful\n" in ran.err
@@ -135,7 +135,17 @@ def test_the_quickstart(kumoi, tenant, running_jobs, tmp_path):
     merge = kumoi("job", "submit", "--after", shards, "--", "false").out.strip()
     assert kumoi("job", "wait", merge, "--timeout", "60").code == 7
     assert len(kumoi("job", "tasks", shards).lines) == 3
-    assert kumoi("job", "why", shards, "--json").json["placements"][0]["policy"]
+    placed = kumoi("job", "why", shards, "--json").json["placements"][0]
+    assert placed["best"]
+    saved = tmp_path / "plan.json"
+    operator = ("--token-file", region.data / "admin.token")
+    assert kumoi(*operator, "replay", placed["plan"], "--save", saved).code == 0
+    again = kumoi("replay", saved, "--json")
+    assert again.code == 0, again.err
+    assert again.json["same"] is True
+    saved.write_text(saved.read_text().replace(placed["host"], "host_" + "0" * 26))
+    assert kumoi("replay", saved).code == 8
+    assert kumoi("replay", placed["plan"]).code == 1, "tenants may not see other organizations' work"
 
 
 def test_retried_attempts_are_followed_to_the_last(kumoi, tenant, running_jobs):
