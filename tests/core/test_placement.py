@@ -1,282 +1,323 @@
 """Placement decides only what fits, refuses only what does not, and always decides alike."""
 
-from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
-from random import Random
+from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from kumoi.core.placement import (
-    DeviceView,
-    HostView,
-    Plan,
-    Room,
-    Snapshot,
-    TaskView,
-    place,
-    refusal_reason,
-    snapshot_digest,
+from placement_pools import (
+    NOW_US,
+    PlainHost,
+    PlainPool,
+    holds,
+    host_views,
+    hosts,
+    plan_check,
+    pool_views,
+    tasks,
 )
-from kumoi.core.placement.fit import (
-    DEDICATED,
-    NO_CPU,
-    NO_DEVICE,
-    NO_MEMORY,
-    OTHER_POOL,
-    OTHER_TENANT,
-    devices_choose,
-)
-from kumoi.model.jobs import DeviceRequest
 
-ORGANIZATIONS = ("org_a", "org_b", "org_c")
-POOLS = ("pool_1", "pool_2")
-MODELS = ("a100", "h200")
-KINDS = ("gpu", "npu")
+from kumoi.core.placement import reasons
+from kumoi.core.placement.device_match import devices_match
+from kumoi.core.placement.pool import PoolPlacer
+from kumoi.core.placement.registry import POLICY_NAMES
+from kumoi.core.placement.snapshot import DeviceView, Hold, Holding, HostView, PoolView, TaskView, Window
+from kumoi.model.jobs import DeviceRequest, GangScope, SpreadOver
+from kumoi.model.time import US_PER_S
 
-
-@st.composite
-def devices(draw: st.DrawFn, host_id: str) -> tuple[DeviceView, ...]:
-    made = draw(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(MODELS)), max_size=4))
-    return tuple(DeviceView(f"{host_id}-dev-{n}", kind, model) for n, (kind, model) in enumerate(made))
+MANY = settings(max_examples=250, deadline=None)
+SOME = settings(max_examples=80, deadline=None)
+policies = st.sampled_from(POLICY_NAMES)
+Hosts = tuple[HostView, ...]
+Tasks = tuple[TaskView, ...]
 
 
-@st.composite
-def hosts(draw: st.DrawFn) -> tuple[HostView, ...]:
-    made = []
-    for number in range(draw(st.integers(0, 5))):
-        host_id = f"host_{number}"
-        made.append(
-            HostView(
-                id=host_id,
-                name=host_id,
-                pool_id=draw(st.sampled_from(POOLS)),
-                generation=draw(st.integers(0, 9)),
-                cpu_milli_free=draw(st.integers(-500, 4_000)),
-                memory_bytes_free=draw(st.integers(-10, 100)),
-                devices_free=draw(devices(host_id)),
-                tenants=draw(st.frozensets(st.sampled_from(ORGANIZATIONS), max_size=2)),
-                dedicated_to=draw(st.sampled_from((None, None, *ORGANIZATIONS))),
-                exclusive=draw(st.booleans()),
-            )
-        )
-    return tuple(made)
+def placer_of(pool: PoolView, views: Sequence[HostView], policy: str = "best_fit") -> PoolPlacer:
+    placer = PoolPlacer(pool, policy)
+    placer.hosts_put(views)
+    return placer
 
 
-requests = st.lists(
-    st.builds(
-        DeviceRequest,
-        kind=st.sampled_from(KINDS),
-        count=st.integers(1, 2),
-        model=st.sampled_from((None, *MODELS)),
-    ),
-    max_size=2,
-).map(tuple)
-
-
-@st.composite
-def tasks(draw: st.DrawFn) -> tuple[TaskView, ...]:
-    made: list[TaskView] = []
-    for job in range(draw(st.integers(0, 6))):
-        gang = draw(st.booleans())
-        task = TaskView(
-            id="",
-            job_id=f"job_{job}",
-            organization_id=draw(st.sampled_from(ORGANIZATIONS)),
-            pool_id=draw(st.sampled_from(POOLS)),
-            cpu_milli=draw(st.integers(1, 3_000)),
-            memory_bytes=draw(st.integers(1, 80)),
-            devices=draw(requests),
-            gang=f"job_{job}" if gang else None,
-        )
-        count = draw(st.integers(1, 4))
-        made += [replace(task, id=f"task_{job}_{number}") for number in range(count)]
-    return tuple(made)
-
-
-snapshots = st.builds(Snapshot, hosts(), tasks())
-
-
-def rooms_after(snapshot: Snapshot, plan: Plan) -> dict[str, Room]:
-    """What is left on every host, reckoned from the plan alone, with the devices that it names."""
-    rooms = {host.id: Room(host) for host in snapshot.hosts}
-    views = {task.id: task for task in snapshot.tasks}
-    for placed in plan.placed:
-        room, task = rooms[placed.host_id], views[placed.task_id]
-        room.cpu_milli -= task.cpu_milli
-        room.memory_bytes -= task.memory_bytes
-        room.devices = [device for device in room.devices if device.id not in placed.device_ids]
-        room.tenants.add(task.organization_id)
-    return rooms
-
-
-@given(snapshots)
-def test_every_task_is_answered_once(snapshot: Snapshot) -> None:
-    plan = place(snapshot, 7, 3)
-    answered = [placed.task_id for placed in plan.placed] + [refused.task_id for refused in plan.refused]
-    assert Counter(answered) == Counter(task.id for task in snapshot.tasks)
-    assert (plan.decided_us, plan.seed) == (7, 3)
-    assert plan.snapshot_digest == snapshot_digest(snapshot)
-
-
-@given(snapshots)
-def test_no_host_gives_more_than_it_has(snapshot: Snapshot) -> None:
-    plan = place(snapshot, 0, 0)
-    used = {placed.host_id for placed in plan.placed}
-    for host_id, room in rooms_after(snapshot, plan).items():
-        if host_id in used:
-            assert room.cpu_milli >= 0
-            assert room.memory_bytes >= 0
-
-
-@given(snapshots)
-def test_a_task_gets_the_devices_that_it_asked_for_and_nobody_else_gets_them(snapshot: Snapshot) -> None:
-    plan = place(snapshot, 0, 0)
-    views = {task.id: task for task in snapshot.tasks}
-    free = {device.id: (host.id, device) for host in snapshot.hosts for device in host.devices_free}
-    given_out = [device_id for placed in plan.placed for device_id in placed.device_ids]
-    assert len(given_out) == len(set(given_out))
-    for placed in plan.placed:
-        chosen = [free[device_id] for device_id in placed.device_ids]
-        assert {host_id for host_id, _ in chosen} <= {placed.host_id}
-        wanted = views[placed.task_id].devices
-        assert len(chosen) == sum(request.count for request in wanted)
-        for kind in KINDS:
-            of_kind = [device for _, device in chosen if device.kind == kind]
-            assert len(of_kind) == sum(request.count for request in wanted if request.kind == kind)
-            for model in MODELS:
-                least = sum(r.count for r in wanted if r.kind == kind and r.model == model)
-                assert sum(device.model == model for device in of_kind) >= least
-
-
-@given(snapshots)
-def test_pools_dedication_and_tenants_are_respected(snapshot: Snapshot) -> None:
-    plan = place(snapshot, 0, 0)
-    views = {task.id: task for task in snapshot.tasks}
-    tenants: dict[str, set[str]] = defaultdict(set)
-    for placed in plan.placed:
-        tenants[placed.host_id].add(views[placed.task_id].organization_id)
-    for host in snapshot.hosts:
-        mine = [views[placed.task_id] for placed in plan.placed if placed.host_id == host.id]
-        assert all(task.pool_id == host.pool_id for task in mine)
-        if host.dedicated_to is not None:
-            assert tenants[host.id] <= {host.dedicated_to}
-        if host.exclusive and tenants[host.id]:
-            assert len(tenants[host.id] | host.tenants) == 1
-
-
-@given(snapshots)
-def test_a_gang_is_placed_whole_or_not_at_all(snapshot: Snapshot) -> None:
-    plan = place(snapshot, 0, 0)
-    placed = {one.task_id for one in plan.placed}
-    for gang, members in groupby(snapshot.tasks, key=lambda task: task.gang):
-        if gang is not None:
-            assert len({member.id in placed for member in members}) == 1
-
-
-@given(snapshots)
-def test_a_task_is_refused_only_where_no_host_has_room_left(snapshot: Snapshot) -> None:
-    """Later tasks only fill hosts, so what was refused does not fit what is left at the end either."""
-    plan = place(snapshot, 0, 0)
-    views = {task.id: task for task in snapshot.tasks}
-    rooms = rooms_after(snapshot, plan)
-    for refused in plan.refused:
-        task = views[refused.task_id]
-        assert sum(count for _, count in refused.reasons) <= len(snapshot.hosts)
-        if task.gang is None:
-            assert all(refusal_reason(room, task) is not None for room in rooms.values())
-            assert sum(count for _, count in refused.reasons) == len(snapshot.hosts)
-
-
-@given(snapshots)
-def test_a_gang_is_refused_only_where_its_members_do_not_all_fit(snapshot: Snapshot) -> None:
-    """Members are alike, so filling hosts one after the other finds room for all if there is any."""
-    plan = place(snapshot, 0, 0)
-    refused = {one.task_id for one in plan.refused}
-    rooms = rooms_after(snapshot, plan)
-    for gang, grouped in groupby(snapshot.tasks, key=lambda task: task.gang):
-        members = list(grouped)
-        if gang is None or members[0].id not in refused:
-            continue
-        fitting = 0
-        for room in rooms_after(snapshot, plan).values():
-            while fitting < len(members) and refusal_reason(room, members[0]) is None:
-                room.take(members[0])
-                fitting += 1
-        assert fitting < len(members)
-    assert rooms.keys() == {host.id for host in snapshot.hosts}
-
-
-@given(snapshots, st.randoms(use_true_random=False))
-def test_the_same_snapshot_gives_the_same_plan_in_whatever_order_its_hosts_come(
-    snapshot: Snapshot, random: Random
+@MANY
+@given(pool_views, hosts(), tasks(), policies, st.lists(holds(), max_size=1))
+def test_what_is_placed_is_right_and_what_is_refused_fits_nowhere(
+    pool: PoolView, views: Hosts, waiting: Tasks, policy: str, kept: list[Hold]
 ) -> None:
-    plan = place(snapshot, 0, 0)
-    assert place(snapshot, 0, 0) == plan
-    shuffled = list(snapshot.hosts)
-    random.shuffle(shuffled)
-    other = place(replace(snapshot, hosts=tuple(shuffled)), 0, 0)
-    assert (other.placed, other.refused) == (plan.placed, plan.refused)
+    placed, refused = placer_of(pool, views, policy).place(waiting, NOW_US, kept)
+    plan_check(PlainPool.of(pool, views, kept), waiting, placed, refused)
 
 
-@given(snapshots)
-@settings(max_examples=30)
-def test_the_plan_says_how_many_hosts_would_have_done(snapshot: Snapshot) -> None:
-    if any(task.gang for task in snapshot.tasks):
-        snapshot = replace(snapshot, tasks=tuple(replace(task, gang=None) for task in snapshot.tasks))
-    plan = place(snapshot, 0, 0)
-    rooms = {host.id: Room(host) for host in sorted(snapshot.hosts, key=lambda host: host.id)}
-    chosen = {placed.task_id: placed for placed in plan.placed}
-    for task in snapshot.tasks:
-        fitting = [host_id for host_id, room in rooms.items() if refusal_reason(room, task) is None]
-        placed = chosen.get(task.id)
-        assert (placed is not None) == bool(fitting)
-        if placed is not None:
-            assert (placed.host_id, placed.candidates) == (fitting[0], len(fitting))
-            assert rooms[placed.host_id].take(task) == placed.device_ids
+@SOME
+@given(pool_views, hosts(), tasks(), policies, st.lists(holds(), max_size=1))
+def test_placing_changes_nothing_and_gives_the_same_again(
+    pool: PoolView, views: Hosts, waiting: Tasks, policy: str, kept: list[Hold]
+) -> None:
+    placer = placer_of(pool, views, policy)
+    before = state_of(placer)
+    first = placer.place(waiting, NOW_US, kept)
+    assert state_of(placer) == before
+    assert placer.place(waiting, NOW_US, kept) == first
+    assert placer_of(pool, views, policy).place(waiting, NOW_US, kept) == first
 
 
-HOST = HostView("host_1", "host-1", "pool_1", 0, 2_000, 100, (DeviceView("d1", "gpu", "h200"),))
-TASK = TaskView("task_1", "job_1", "org_a", "pool_1", 1_000, 50)
+def state_of(placer: PoolPlacer) -> list[list[object]]:
+    """What a placer knows of its hosts, as lists."""
+    table, residents, size = placer.table, placer.residents, len(placer.views)
+    arrays: list[np.ndarray] = [table.cpu_free, table.memory_free, table.disk_free, table.gpu_free]
+    arrays += [table.slot_free, table.slot_used, table.whole_free, table.active, table.slot_healthy]
+    arrays += [residents.tenant[:size], residents.sharer[:size], residents.recluse[:size]]
+    return [array.tolist() for array in arrays] + [[dict(residents.holds)]]
+
+
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[tuple[Hosts, tuple[str, ...]], ...]:
+    """Hosts that come, change and go, in steps."""
+    numbers = st.integers(0, 4)
+    steps = []
+    for _ in range(draw(st.integers(1, 5))):
+        put = draw(st.lists(numbers, max_size=3, unique=True))
+        gone = [f"host_{number}" for number in draw(st.lists(numbers, max_size=2)) if number not in put]
+        steps.append((tuple(draw(host_views(number)) for number in put), tuple(gone)))
+    return tuple(steps)
+
+
+@SOME
+@given(pool_views, changes(), st.data(), policies)
+def test_following_changes_is_the_same_as_knowing_from_the_start(
+    pool: PoolView, steps: tuple[tuple[Hosts, tuple[str, ...]], ...], data: st.DataObject, policy: str
+) -> None:
+    placer = PoolPlacer(pool, policy)
+    joined: dict[str, None] = {}
+    there: dict[str, HostView] = {}
+    for put, gone in steps:
+        placer.hosts_put(put)
+        placer.hosts_remove(gone)
+        joined |= dict.fromkeys(view.id for view in put)
+        there |= {view.id: view for view in put}
+        there = {host_id: view for host_id, view in there.items() if host_id not in gone}
+        waiting = data.draw(tasks())
+        placer.learn(waiting)
+        fresh = placer_of(pool, [there[host_id] for host_id in joined if host_id in there], policy)
+        fresh.learned_put(placer.learned())
+        assert placer.place(waiting, NOW_US) == fresh.place(waiting, NOW_US)
+
+
+@SOME
+@given(pool_views, hosts(), tasks(), policies)
+def test_a_placer_made_anew_decides_as_one_that_never_knew_another(
+    pool: PoolView, views: Hosts, waiting: Tasks, policy: str
+) -> None:
+    placer = placer_of(pool, views, policy)
+    placer.learn(waiting)
+    backwards = tuple(reversed(views))
+    anew = placer.anew(backwards)
+    fresh = placer_of(pool, backwards, policy)
+    fresh.learned_put(placer.learned())
+    assert anew.learned() == placer.learned()
+    assert anew.place(waiting, NOW_US) == fresh.place(waiting, NOW_US)
+
+
+@SOME
+@given(pool_views, hosts(), tasks())
+def test_every_open_host_says_why_it_refuses_a_task(pool: PoolView, views: Hosts, waiting: Tasks) -> None:
+    placer = placer_of(pool, views)
+    plain = PlainPool.of(pool, views)
+    for task in waiting:
+        told = placer.refusals(task, NOW_US)
+        fitting = plain.fitting(task)
+        assert sum(count for _, count in told) == len(views) - len(fitting)
+        allowed = placer.allowed(task, NOW_US)
+        free = [plain.hindrance(task, host) is None for host in plain.hosts.values()]
+        if len(task.devices) < 2:
+            assert ([True] * len(views) if allowed is None else allowed.tolist()) == free
+
+
+@SOME
+@given(host_views(0), st.lists(st.sampled_from(("a100", "h200", "")), min_size=1, max_size=4), st.data())
+def test_several_requests_get_devices_of_their_own_whenever_there_are_enough(
+    view: HostView, models: list[str], data: st.DataObject
+) -> None:
+    view = replace(view, cpu_milli=9_000, memory_bytes=90, disk_bytes=90, holdings=())
+    wishes = tuple(
+        DeviceRequest("gpu", models=(model,) if model else (), milli=data.draw(st.sampled_from((400, 1_000))))
+        for model in models
+    )
+    task = TaskView("task_1", "job_1", "org_a", 1, 1, devices=wishes)
+    chosen = placer_of(PoolView("pool_1"), [view]).slots_choose(0, task)
+    assert (chosen is not None) == any(True for _ in PlainHost.of(view).choices(wishes))
+    if chosen is not None:
+        assert len({slot for slot, _ in chosen}) == len(wishes)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "chosen"),
+    [
+        ([], []),
+        ([[2, 1]], [2]),
+        ([[1], [1]], None),
+        ([[1, 2], [1]], [2, 1]),
+        ([[1, 2], [1, 3], [1]], [2, 3, 1]),
+        ([[1, 2], [2, 3], [1, 3], [3]], None),
+        ([[1, 2], [2, 3], [3]], [1, 2, 3]),
+    ],
+)
+def test_a_holder_moves_on_only_where_it_must(wanted: list[list[int]], chosen: list[int] | None) -> None:
+    assert devices_match(wanted) == chosen
+
+
+GPU = DeviceView("d1", "gpu", "h200")
+HOST = HostView("host_1", "host-1", 0, 2_000, 100, 10, (GPU,))
+TASK = TaskView("task_1", "job_1", "org_a", 1_000, 50, 5, wall_time_s=100)
+SHARE = replace(TASK, devices=(DeviceRequest("gpu", milli=500),))
+HELD = Holding("att_1", "job_2", "org_b", 100, 10, 0, (("d1", 300),), 0, 0)
+SOON = Window("spring", "org_b", NOW_US + 99 * US_PER_S, NOW_US + 200 * US_PER_S)
+NOW = replace(SOON, organization_id="org_a", start_us=NOW_US)
+
+
+def asks(*devices: DeviceRequest) -> TaskView:
+    return replace(TASK, devices=devices)
 
 
 @pytest.mark.parametrize(
     ("host", "task", "reason"),
     [
         (HOST, TASK, None),
-        (HOST, replace(TASK, cpu_milli=2_000, memory_bytes=100), None),
-        (HOST, replace(TASK, pool_id="pool_2"), OTHER_POOL),
-        (replace(HOST, dedicated_to="org_b"), TASK, DEDICATED),
+        (HOST, replace(TASK, cpu_milli=2_000, memory_bytes=100, disk_bytes=10), None),
+        (HOST, replace(TASK, cpu_milli=2_001), reasons.NO_CPU),
+        (HOST, replace(TASK, memory_bytes=101), reasons.NO_MEMORY),
+        (HOST, replace(TASK, disk_bytes=11), reasons.NO_DISK),
+        (replace(HOST, holdings=(replace(HELD, cpu_milli=1_001),)), TASK, reasons.NO_CPU),
+        (replace(HOST, dedicated_to="org_b"), TASK, reasons.DEDICATED),
         (replace(HOST, dedicated_to="org_a"), TASK, None),
-        (replace(HOST, exclusive=True, tenants=frozenset({"org_b"})), TASK, OTHER_TENANT),
-        (replace(HOST, exclusive=True, tenants=frozenset({"org_a"})), TASK, None),
-        (replace(HOST, tenants=frozenset({"org_b"})), TASK, None),
-        (HOST, replace(TASK, cpu_milli=2_001), NO_CPU),
-        (HOST, replace(TASK, memory_bytes=101), NO_MEMORY),
-        (HOST, replace(TASK, devices=(DeviceRequest("gpu"),)), None),
-        (HOST, replace(TASK, devices=(DeviceRequest("gpu", model="h200"),)), None),
-        (HOST, replace(TASK, devices=(DeviceRequest("gpu", model="a100"),)), NO_DEVICE),
-        (HOST, replace(TASK, devices=(DeviceRequest("npu"),)), NO_DEVICE),
-        (HOST, replace(TASK, devices=(DeviceRequest("gpu", 2),)), NO_DEVICE),
-        (HOST, replace(TASK, devices=(DeviceRequest("gpu"), DeviceRequest("gpu"))), NO_DEVICE),
+        (HOST, replace(TASK, dedicated=True), reasons.NOT_DEDICATED),
+        (replace(HOST, dedicated_to="org_a"), replace(TASK, dedicated=True), None),
+        (replace(HOST, holdings=(HELD,)), TASK, None),
+        (replace(HOST, holdings=(HELD,)), replace(TASK, alone=True), reasons.OTHER_TENANT),
+        (replace(HOST, holdings=(replace(HELD, alone=True),)), TASK, reasons.OTHER_TENANT),
+        (replace(HOST, holdings=(replace(HELD, alone=True, organization_id="org_a"),)), TASK, None),
+        (replace(HOST, holdings=(HELD,)), SHARE, reasons.OTHER_SHARER),
+        (replace(HOST, holdings=(replace(HELD, organization_id="org_a"),)), SHARE, None),
+        (replace(HOST, windows=(SOON,)), TASK, reasons.RESERVED),
+        (replace(HOST, windows=(SOON,)), replace(TASK, wall_time_s=99), None),
+        (replace(HOST, windows=(replace(SOON, organization_id="org_a"),)), TASK, None),
+        (HOST, replace(TASK, reservation="spring"), reasons.NOT_RESERVED),
+        (replace(HOST, windows=(NOW,)), replace(TASK, reservation="spring"), None),
+        (replace(HOST, windows=(NOW,)), replace(TASK, reservation="autumn"), reasons.NOT_RESERVED),
+        (replace(HOST, windows=(replace(NOW, end_us=NOW_US),)), replace(TASK, reservation="spring"),
+         reasons.NOT_RESERVED),
+        (HOST, asks(DeviceRequest("gpu")), None),
+        (HOST, asks(DeviceRequest("gpu", models=("a100", "h200"))), None),
+        (HOST, asks(DeviceRequest("gpu", models=("a100",))), reasons.NO_DEVICE),
+        (HOST, asks(DeviceRequest("npu")), reasons.NO_DEVICE),
+        (HOST, asks(DeviceRequest("gpu", partition="1g.18gb")), reasons.NO_DEVICE),
+        (HOST, asks(DeviceRequest("gpu", 2)), reasons.NO_DEVICE),
+        (HOST, asks(DeviceRequest("gpu", milli=500), DeviceRequest("gpu", milli=500)),
+         reasons.NO_DEVICE),
+        (replace(HOST, devices=(replace(GPU, healthy=False),)), asks(DeviceRequest("gpu")),
+         reasons.NO_DEVICE),
+        (replace(HOST, devices=(replace(GPU, partition="1g.18gb"),)), asks(DeviceRequest("gpu")),
+         reasons.NO_DEVICE),
+        (replace(HOST, holdings=(replace(HELD, organization_id="org_a"),)),
+         asks(DeviceRequest("gpu", milli=701)), reasons.NO_DEVICE),
+        (replace(HOST, holdings=(replace(HELD, job_id="job_1"),)),
+         replace(TASK, spread_over=SpreadOver.HOST), reasons.SPREAD),
+        (replace(HOST, holdings=(replace(HELD, job_id="job_1"),)),
+         replace(TASK, spread_over=SpreadOver.FAILURE_DOMAIN, spread_most=2), None),
+    ],
+)  # fmt: skip
+def test_a_host_says_why_it_refuses(host: HostView, task: TaskView, reason: str | None) -> None:
+    placed, refused = placer_of(PoolView("pool_1"), [host]).place([task], NOW_US)
+    assert [one.host_id for one in placed] == ([] if reason else ["host_1"])
+    assert [one.reasons for one in refused] == ([((reason, 1),)] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("pool", "task", "placed"),
+    [
+        (PoolView("p"), TASK, True),
+        (PoolView("p", exclusive=True), TASK, False),
+        (PoolView("p", exclusive=True), replace(TASK, organization_id="org_b"), True),
+        (PoolView("p"), SHARE, False),
+        (PoolView("p", devices_shared=True), SHARE, True),
     ],
 )
-def test_a_host_says_why_it_refuses(host: HostView, task: TaskView, reason: str | None) -> None:
-    assert refusal_reason(Room(host), task) == reason
+def test_what_organizations_share_is_up_to_the_pool(pool: PoolView, task: TaskView, placed: bool) -> None:
+    host = replace(HOST, holdings=(HELD,))
+    assert bool(placer_of(pool, [host]).place([task], NOW_US)[0]) is placed
 
 
-def test_a_request_for_any_model_leaves_the_named_model_to_who_needs_it() -> None:
-    free = (DeviceView("d1", "gpu", "h200"), DeviceView("d2", "gpu", "a100"))
-    chosen = devices_choose(free, (DeviceRequest("gpu"), DeviceRequest("gpu", model="h200")))
-    assert chosen is not None
-    assert {device.id for device in chosen} == {"d1", "d2"}
+def test_a_kept_host_takes_what_ends_in_time_and_whom_it_is_kept_for() -> None:
+    placer = placer_of(PoolView("pool_1"), [HOST])
+    gang = replace(TASK, id="task_2", gang="job_1")
+    start_us, until_us = NOW_US + 99 * US_PER_S, NOW_US + 1
+    for group, task, reason in (
+        ("job_9", TASK, reasons.HELD),
+        ("job_9", replace(TASK, wall_time_s=99), None),
+        ("job_9", gang, reasons.HELD),
+        ("job_1", gang, None),
+        ("task_1", TASK, None),
+    ):
+        hold = Hold(group, ("host_1", "host_unknown"), start_us, until_us)
+        _, refused = placer.place([task], NOW_US, [hold])
+        assert [one.reasons for one in refused] == ([((reason, 1),)] if reason else [])
+        assert placer.place([task], NOW_US, [replace(hold, until_us=NOW_US)])[1] == ()
+        assert placer.place([task], NOW_US)[1] == ()
 
 
-@given(snapshots)
-def test_the_digest_tells_snapshots_apart_and_knows_equal_ones(snapshot: Snapshot) -> None:
-    again = replace(snapshot, hosts=tuple(replace(h, tenants=frozenset(h.tenants)) for h in snapshot.hosts))
-    assert snapshot_digest(again) == snapshot_digest(snapshot)
-    other = replace(snapshot, hosts=(*snapshot.hosts, HOST))
-    assert snapshot_digest(other) != snapshot_digest(snapshot)
+def test_the_second_organization_stays_off_a_host_that_work_is_alone_on() -> None:
+    alone = replace(TASK, id="task_1", alone=True, cpu_milli=100, memory_bytes=1, disk_bytes=0)
+    other = replace(alone, id="task_2", alone=False, organization_id="org_b", job_id="job_2")
+    own = replace(other, id="task_3", organization_id="org_a", job_id="job_3")
+    placed, refused = placer_of(PoolView("pool_1"), [HOST]).place([alone, other, own], NOW_US)
+    assert [one.task_id for one in placed] == ["task_1", "task_3"]
+    assert [one.reasons for one in refused] == [((reasons.OTHER_TENANT, 1),)]
+
+
+def _near(number: int, island: str, cpu_milli: int) -> HostView:
+    return replace(HOST, id=f"host_{number}", fabric_island=island, cpu_milli=cpu_milli, memory_bytes=900)
+
+
+@pytest.mark.parametrize(
+    ("within", "hosts_used"),
+    [
+        (GangScope.HOST, {"host_3"}),
+        (GangScope.FABRIC_ISLAND, {"host_1", "host_2"}),
+        (GangScope.SITE, {"host_0", "host_1", "host_2"}),
+        (None, {"host_0", "host_1", "host_2"}),
+    ],
+)
+def test_a_gang_goes_to_the_tightest_place_that_is_near_enough(
+    within: GangScope | None, hosts_used: set[str]
+) -> None:
+    views = [_near(0, "one", 1_000), _near(1, "two", 2_000), _near(2, "two", 2_000), _near(3, "four", 9_000)]
+    gang = [replace(TASK, id=f"task_{n}", gang="job_1", gang_within=within, disk_bytes=0) for n in range(4)]
+    placed, _ = placer_of(PoolView("pool_1"), views).place(gang, NOW_US)
+    assert {one.host_id for one in placed} == hosts_used
+    lost = replace(views[3], holdings=(replace(HELD, job_id="job_1", memory_bytes=1),))
+    again = placer_of(PoolView("pool_1"), [*views[:3], lost]).place(gang[:1], NOW_US)
+    near = within in (GangScope.HOST, GangScope.FABRIC_ISLAND)
+    assert [one.host_id for one in again[0]] == (["host_3"] if near else ["host_0"])
+
+
+def test_the_first_three_candidates_are_told_with_their_costs() -> None:
+    views = [replace(HOST, id=f"host_{n}", cpu_milli=9_000 - n * 1_000) for n in range(5)]
+    (placed,), _ = placer_of(PoolView("pool_1"), views).place([TASK], NOW_US)
+    assert placed.candidates == 5
+    assert [one.host_id for one in placed.best] == ["host_4", "host_3", "host_2"]
+    assert [one.cost for one in placed.best] == sorted(one.cost for one in placed.best)
+
+
+def test_hosts_of_another_model_later_do_not_hide_from_who_takes_any() -> None:
+    placer = placer_of(PoolView("pool_1"), [])
+    any_gpu = asks(DeviceRequest("gpu"))
+    place = partial(placer.place, [any_gpu], NOW_US)
+    assert place()[1]
+    placer.hosts_put([HOST])
+    assert place()[0]
+    placer.hosts_remove(["host_1"])
+    assert place()[1]
+    placer.hosts_put([replace(HOST, id="host_2", devices=(DeviceView("d2", "gpu", "b300"),))])
+    assert [one.devices for one in place()[0]] == [(("d2", 1_000),)]

@@ -162,7 +162,7 @@ class FgdScorer:
         for shape, count in types.items():
             level = int(self._cpu_levels.searchsorted(shape.cpu_milli)) + 1
             for code, model in enumerate(("", *self.models)):
-                if not (model in shape.models if shape.models else not is_partition(model)):
+                if not (not is_partition(model) if shape.models is None else model in shape.models):
                     continue
                 if shape.gpu_count == 1:
                     single[code, level, shape.gpu_milli] += count
