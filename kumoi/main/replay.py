@@ -5,12 +5,12 @@ from pathlib import Path
 import click
 import msgspec
 
-from kumoi.cli.command import option
+from kumoi.cli.command import Command, option
 from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
 from kumoi.cli.session import Session, pass_session
-from kumoi.core.placement.snapshot import Placed, Plan, Refused, inputs_unpack
+from kumoi.core.placement.snapshot import Placed, Plan, Refused, ReplayError, inputs_unpack
 from kumoi.model.plans import PlanRecord
 
 RECORD_BYTES_MAX = 1 << 30
@@ -33,7 +33,7 @@ class _Body(msgspec.Struct, frozen=True):
     refused: tuple[Refused, ...]
 
 
-@click.command("replay")
+@click.command("replay", cls=Command)
 @click.argument("plan", metavar="PLAN|FILE")
 @option("--save", type=click.Path(path_type=Path), help="Keep the plan's record in this file.")
 @pass_session
@@ -46,7 +46,13 @@ def replay(session: Session, plan: str, save: Path | None) -> None:
     record = _record_read(file) if file.is_file() else session.client.plans.get(plan)
     if save is not None:
         save.write_bytes(msgspec.json.encode(record))
-    result = record_replay(record)
+    try:
+        result = record_replay(record)
+    except (ValueError, ReplayError) as error:
+        raise fail(
+            Exit.VERIFICATION_FAILED,
+            _("{plan} cannot be decided again: {reason}").format(plan=record.id, reason=error),
+        ) from error
     if session.out.json_output:
         session.out.document(result)
     else:

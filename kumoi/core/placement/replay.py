@@ -7,11 +7,7 @@ digests form a chain, so a plan's digest names everything that it was decided on
 from collections.abc import Iterable
 
 from kumoi.core.placement.pool import PoolPlacer
-from kumoi.core.placement.snapshot import Inputs, Plan, inputs_digest
-
-
-class ReplayError(Exception):
-    """The recorded inputs do not make a chain that begins with a base."""
+from kumoi.core.placement.snapshot import Inputs, Plan, ReplayError, inputs_digest
 
 
 def replay(chain: Iterable[Inputs]) -> tuple[Plan, str]:

@@ -191,6 +191,11 @@ def gang_members(task: TaskView, count: int) -> list[TaskView]:
     return [replace(task, id=f"{task.id}/{number}") for number in range(count)]
 
 
+class ReplayError(Exception):
+    """The recorded inputs do not make a chain that begins with a base."""
+
+
+INPUTS_BYTES_MAX = 1 << 30
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Inputs)
 
@@ -201,8 +206,15 @@ def inputs_pack(inputs: Inputs) -> bytes:
 
 
 def inputs_unpack(packed: bytes) -> Inputs:
-    """The inputs of `inputs_pack`."""
-    return _decoder.decode(zlib.decompress(packed))
+    """The inputs of `inputs_pack`. Raises ValueError for bytes that are none, or unfold to too much."""
+    unfold = zlib.decompressobj()
+    try:
+        raw = unfold.decompress(packed, INPUTS_BYTES_MAX)
+        if not unfold.eof:
+            raise ValueError(f"the inputs of a plan are cut off, or more than {INPUTS_BYTES_MAX} bytes")
+        return _decoder.decode(raw)
+    except (zlib.error, msgspec.MsgspecError) as error:
+        raise ValueError(f"these are not the inputs of a plan: {error}") from error
 
 
 def inputs_digest(previous: str, inputs: Inputs) -> str:
