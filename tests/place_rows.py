@@ -6,8 +6,10 @@ from plane_fixture import Tenant, World
 
 from kumoi.app.pools import pool_list
 from kumoi.model.ids import IdKind
+from kumoi.model.jobs import JobSpec
 from kumoi.store import schema
 from kumoi.store.ids import id_new
+from kumoi.store.jobs import spec_text
 from kumoi.store.writer import Change
 
 GIB = 1 << 30
@@ -57,7 +59,7 @@ def attempts_add(world: World, tenant: Tenant, host_id: str, *states: str) -> No
         "project_id": project,
         "pool_id": host.pool_id,
         "name": "job",
-        "spec": "{}",
+        "spec": spec_text(JobSpec(command=("true",))),
         "state": "running",
         "array_size": len(states),
         "gang": False,
