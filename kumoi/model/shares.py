@@ -66,11 +66,14 @@ class BudgetWrite(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Budget(Struct, frozen=True):
-    """A month's budget, what the metered use of the month costs, and what live work may still cost."""
+    """What an organization may spend in a month, what its metered use cost, and what live work may still cost.
+
+    Without a budget `month_microyen` is null, `version` is 0, and the costs are not reckoned.
+    """
 
     organization: Id
     month: str
-    month_microyen: int
+    month_microyen: int | None
     spent_microyen: int
     promised_microyen: int
     version: int

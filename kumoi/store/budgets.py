@@ -42,9 +42,10 @@ _PROMISE = (
 )
 
 
-def rate_list(connection: Connection) -> list[Rate]:
-    """The rates of all pools that have any, by pool."""
-    return [rate_from_row(row) for row in connection.execute(select(rates).order_by(rates.c.pool_id))]
+def rate_list(connection: Connection, limit: int, after_id: str | None) -> Sequence[Rate]:
+    """The rates of pools that have any, by pool, after `after_id`."""
+    statement = select(rates).where(rates.c.pool_id > (after_id or "")).order_by(rates.c.pool_id).limit(limit)
+    return [rate_from_row(row) for row in connection.execute(statement)]
 
 
 def rate_get(connection: Connection, pool_id: str) -> Rate | None:

@@ -91,6 +91,21 @@ device_model_write       Platform      -            -           -       -       
 plan_list                Platform      -            -           -       -       OP
 plan_read                Platform      -            -           -       -       OP
 
+quota_list               Organization  -            OPAU        -       OP      -
+quota_write              Organization  -            O           -       O       -
+quota_delete             Organization  -            O           -       O       -
+fair_share_read          Organization  -            OPAU        -       OP      -
+fair_share_write         Organization  -            O           -       O       -
+rate_list                Platform      -            -           -       -       OPAUMmVvSsN
+rate_write               Platform      -            -           -       -       O
+budget_read              Organization  -            OPAU        -       OP      -
+budget_write             Organization  -            O           -       O       -
+budget_delete            Organization  -            O           -       O       -
+reservation_list         Organization  -            OPAUMmVvSs  -       OP      -
+reservation_read         Organization  -            OPAUMmVvSs  -       OP      -
+reservation_create       Organization  -            O           -       O       -
+reservation_cancel       Organization  -            O           -       O       -
+
 job_list                 Project       -            AUMmVvSs    AUMVS   .       -
 job_create               Project       -            AMmSs       AMS     .       -
 job_read                 Job           -            AUMmVvSs    AUMVS   .       -

@@ -78,7 +78,8 @@ def test_a_pool_is_free_until_it_has_rates(region: RegionRows) -> None:
     assert rate == Rate(region.pool, 1_000, 100, 50_000, 1)
     rate = write(region, budgets.rate_put, region.pool, RateWrite(1), T0_US)
     assert rate == Rate(region.pool, 1, 0, 0, 2)
-    assert region.store.read_wait(budgets.rate_list) == [rate]
+    assert region.store.read_wait(budgets.rate_list, 1, None) == [rate]
+    assert region.store.read_wait(budgets.rate_list, 1, region.pool) == []
     assert region.store.read_wait(budgets.prices_load, region.pool) == Prices(1)
 
 

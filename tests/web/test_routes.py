@@ -5,6 +5,8 @@ same resource, and it works.
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -76,6 +78,20 @@ MAY = {
         Action.PLAN_READ: "o",
         Action.PLAN_LIST: "o",
         Action.PLAN_READ: "o",
+        Action.QUOTA_LIST: "auro",
+        Action.QUOTA_WRITE: "o",
+        Action.QUOTA_DELETE: "o",
+        Action.FAIR_SHARE_READ: "auro",
+        Action.FAIR_SHARE_WRITE: "o",
+        Action.RATE_LIST: "amvpusrox",
+        Action.RATE_WRITE: "o",
+        Action.BUDGET_READ: "auro",
+        Action.BUDGET_WRITE: "o",
+        Action.BUDGET_DELETE: "o",
+        Action.RESERVATION_LIST: "amvpusro",
+        Action.RESERVATION_READ: "amvpusro",
+        Action.RESERVATION_CREATE: "o",
+        Action.RESERVATION_CANCEL: "o",
         Action.JOB_LIST: "amvpusr",
         Action.JOB_CREATE: "ams",
         Action.JOB_READ: "amvpusr",
@@ -96,7 +112,9 @@ MAY = {
         Action.EVENT_READ: "aur",
     }.items()
 }
+RESERVED = count()
 LIMITED = ("narrowed", "read-only")
+POOLS = next(route for route in ROUTES if route.path == "/v1/pools")
 GUARDED = [route for route in ROUTES if route.action is not None]
 PUBLIC = [route for route in ROUTES if route.action is None]
 
@@ -195,6 +213,22 @@ class Scene:
             self.world.wait(lambda: self.world.api(self.world.acme.admin, "GET", path).status_code == 200)
         return str(job)
 
+    def resource(self, route: Route) -> str:
+        path = f"/v1/organizations/{self.world.acme.id}/quotas/disk_bytes"
+        assert self.world.api(self.world.operator, "PUT", path, {"most": 1 << 50}).status_code in (200, 201)
+        return "disk_bytes"
+
+    def reservation(self, route: Route) -> str:
+        path = f"/v1/organizations/{self.world.acme.id}/reservations"
+        return str(created(self.world, self.world.operator, path, **self.reserve())["id"])
+
+    def reserve(self) -> dict[str, Any]:
+        """A reservation of an hour of its own, after all work of these tests."""
+        self.host(POOLS)
+        start = datetime.now(UTC) + timedelta(days=100, hours=next(RESERVED))
+        times = {"start_at": start.isoformat(), "end_at": (start + timedelta(minutes=59)).isoformat()}
+        return {"name": self.world.name("walk"), "pool": "default", "host_count": 1} | times
+
     def index(self, route: Route) -> str:
         return "0"
 
@@ -251,6 +285,11 @@ class Scene:
             },
             "JobSpec": lambda: {"command": ["/bin/true"]},
             "JobBatch": lambda: {"jobs": [{"command": ["/bin/true"]}]},
+            "QuotaWrite": lambda: {"most": 1 << 50},
+            "FairShareWrite": lambda: {"weight": 1},
+            "RateWrite": lambda: {},
+            "BudgetWrite": lambda: {"month_microyen": 1 << 50},
+            "ReservationCreate": self.reserve,
             "SecretWrite": lambda: {"value": "aHVzaA=="},
         }
         if route.body is not None:

@@ -13,6 +13,7 @@ from kumoi.model.errors import Invalid, NotFound
 from kumoi.model.ids import Id
 from kumoi.model.jobs import ARRAY_SIZE_MAX
 from kumoi.model.records import PAGE_MAX
+from kumoi.model.shares import QuotaResource
 
 PAGE_DEFAULT = 100
 LOG_BYTES_MAX = 1 << 20
@@ -49,6 +50,8 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("capacity_plan", _id("cap"), "identifier of a plan of capacity", False),
         ("plan", _id("plan"), "identifier of a plan of placement", False),
         ("device_model", _MODEL_NAME, "name of a device model", True),
+        ("resource", "|".join(QuotaResource), "what a quota limits", False),
+        ("reservation", _id("rsv"), "identifier of a reservation", False),
         ("job", _id("job"), "identifier of a job", False),
         ("event", _id("evt"), "identifier of an event", False),
         ("index", "0|[1-9][0-9]{0,3}", f"index of a task in its job, 0..{_INDEX_MAX}", False),

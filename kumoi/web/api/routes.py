@@ -79,6 +79,7 @@ from kumoi.web.api.parameters import (
 )
 from kumoi.web.api.request import Request
 from kumoi.web.api.route import Media, Route
+from kumoi.web.api.share_routes import SHARE_ROUTES
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
@@ -236,6 +237,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/tokens", tokens.token_list, A.TOKEN_LIST, Page[Token], query=TokenListQuery),
     Route("POST", "/v1/tokens", tokens.token_create, A.TOKEN_CREATE, TokenCreated, 201, TokenCreate),
     Route("POST", "/v1/tokens/{token}/revoke", tokens.token_revoke, A.TOKEN_REVOKE, Token),
+    *SHARE_ROUTES,
     Route("GET", "/v1/sites", sites.site_list, A.SITE_LIST, Page[Site], query=PageQuery),
     Route("POST", "/v1/sites", sites.site_create, A.SITE_CREATE, Site, 201, SiteCreate),
     Route("GET", "/v1/pools", pools.pool_list, A.POOL_LIST, Page[Pool], query=PageQuery),
