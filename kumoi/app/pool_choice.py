@@ -55,4 +55,5 @@ class PoolChoice:
 
 def placed_at(error: Invalid, at: str) -> Invalid:
     """The error about a job, as one about its place in the request."""
-    return Invalid(error.code, error.text, at=f"{at}{error.at or ''}", **error.params)
+    error.at = f"{at}{error.at or ''}"
+    return error
