@@ -23,6 +23,7 @@ LOG_LENGTH = 1 << 16
 _DEDUPE_FROM = 48
 _BY_ROW = {
     "active": np.bool_,
+    "idle": np.bool_,
     "mixed": np.bool_,
     "cpu_milli": np.int64,
     "cpu_free": np.int64,
@@ -52,13 +53,15 @@ class HostTable:
     Per row: `cpu_milli`, `memory_bytes`, `disk_bytes`, `gpu_milli` (capacity; healthy slots), `cpu_free`,
     `memory_free`, `disk_free`, `gpu_free` (what is left), `whole_free` (slots with all of their 1,000 milli
     left), `largest_free` (milli left in the freest slot), `host_model` and `host_class` (codes), `mixed`
-    (slots of several models), `active`. Per row and slot, [N, G]: `slot_free` (milli; 0 without a healthy
-    slot), `slot_used`, `slot_model` (code; 0 where there is no slot), `slot_healthy`.
+    (slots of several models), `active`, `idle` (active, sound, nothing used: as its class). Per row and slot,
+    [N, G]: `slot_free` (milli; 0 without a healthy slot), `slot_used`, `slot_model` (code; 0 where there is
+    no slot), `slot_healthy`.
 
     `changes` counts changes of rows; `changed_since` tells which rows they were.
     """
 
     active: Bools
+    idle: Bools
     mixed: Bools
     cpu_milli: Ints
     cpu_free: Ints
@@ -83,6 +86,7 @@ class HostTable:
         self.changes = 0
         self._codes: dict[str, int] = {}
         self._classes: dict[HostShape, int] = {}
+        self._shapes: list[HostShape] = []
         self._allowed: dict[frozenset[str] | None, Bools | None] = {}
         self._mixed_rows = 0
         self._closed_rows = 0
@@ -111,7 +115,7 @@ class HostTable:
     @property
     def classes(self) -> tuple[HostShape, ...]:
         """The classes of hosts, by their code in `host_class`: hosts of one class are made alike."""
-        return tuple(self._classes)
+        return tuple(self._shapes)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -146,16 +150,18 @@ class HostTable:
         self._mixed_rows += (len(set(codes)) > 1) - int(self.mixed[row])
         self.mixed[row] = len(set(codes)) > 1
         self.host_model[row] = codes[0] if len(set(codes)) == 1 else MIXED
-        self.host_class[row] = self._classes.setdefault(host, len(self._classes))
+        self.host_class[row] = self._class(host)
         self.slot_model[row] = 0
         self.slot_model[row, : len(codes)] = codes
         self._slots_derive(row)
+        self._idle_derive(row)
         self._changed(row)
 
     def row_open(self, row: int, is_open: bool) -> None:
         """Open a row to new tasks, or close it (drained, gone). What is on it can still be given back."""
         self._closed_rows += int(self.active[row]) - int(is_open)
         self.active[row] = is_open
+        self._idle_derive(row)
         self._changed(row)
 
     def row_remove(self, row: int) -> None:
@@ -166,6 +172,7 @@ class HostTable:
         """Say which slots of a row may take new tasks, from slot 0 on."""
         self.slot_healthy[row, : len(healthy)] = healthy
         self._slots_derive(row)
+        self._idle_derive(row)
         self._changed(row)
 
     def take(self, row: int, shape: Shape, slots: Sequence[int]) -> None:
@@ -261,7 +268,21 @@ class HostTable:
         self.memory_free[row] -= sign * shape.memory_bytes
         if shape.disk_bytes:
             self.disk_free[row] -= sign * shape.disk_bytes
+        if sign > 0:
+            self.idle[row] = False
+        else:
+            self._idle_derive(row)
         self._changed(row)
+
+    def _idle_derive(self, row: int) -> None:
+        host = self._shapes[self.host_class[row]]
+        self.idle[row] = (
+            self.active[row]
+            and self.cpu_free[row] == host.cpu_milli
+            and self.memory_free[row] == host.memory_bytes
+            and self.disk_free[row] == host.disk_bytes
+            and self.gpu_free[row] == WHOLE_MILLI * len(host.slot_models)
+        )
 
     def _slots_derive(self, row: int) -> None:
         """What follows from models, health and use of a row's slots."""
@@ -300,6 +321,12 @@ class HostTable:
             self._codes[model] = len(self._codes) + 1
             self._allowed.clear()
         return self._codes[model]
+
+    def _class(self, host: HostShape) -> int:
+        if host not in self._classes:
+            self._classes[host] = len(self._shapes)
+            self._shapes.append(host)
+        return self._classes[host]
 
     def _models_allowed(self, models: frozenset[str] | None) -> Bools | None:
         """For each model code whether it is allowed; None if all are. A mixed host is looked at by slot."""

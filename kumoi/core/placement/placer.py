@@ -180,8 +180,19 @@ class Placer:
         """Score the next `count` hosts of a row."""
         end = min(row.done + count, row.costs.size)
         for start in range(row.done, end, self._step_rows):
-            self._score(row, shape, np.arange(start, min(start + self._step_rows, end)))
+            rows = np.arange(start, min(start + self._step_rows, end))
+            idle = self.table.idle.take(rows)
+            self._score_idle(row, shape, rows[idle])
+            self._score(row, shape, rows[~idle])
         row.done = end
+
+    def _score_idle(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
+        """Score one idle host of each class for all: most of a region is either idle or full."""
+        classes = self.table.host_class.take(rows)
+        scored: Rows = np.full(len(self.table.classes), -1)
+        scored[classes] = rows
+        self._score(row, shape, scored[scored >= 0])
+        row.costs[rows] = row.costs.take(scored.take(classes))
 
     def _score(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
         fits = self.table.fits(shape, rows)

@@ -19,7 +19,10 @@ class Scorer(Protocol):
     """A policy at one moment. It looks at the table as it is, and at nothing else that changes."""
 
     def costs(self, shape: Shape, rows: Rows) -> Ints:
-        """The cost of the shape on each of `rows`, below 2**31 - 1 in size; it fits on all of them."""
+        """The cost of the shape on each of `rows`, below 2**31 - 1 in size; it fits on all of them.
+
+        Hosts of one class in one state cost the same.
+        """
 
     def slot(self, shape: Shape, row: int, slots: Sequence[int], /) -> int:
         """Which of `slots` (at least two, ascending; it fits in each) a shared device is taken from."""
