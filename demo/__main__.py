@@ -15,7 +15,8 @@ from rich.table import Table
 from demo import proof
 from demo.region import Region
 from kumoi.client.clients import Kumoi
-from kumoi.client.errors import ClientError, NotFoundError
+from kumoi.client.errors import ClientError, InvalidError, NotFoundError
+from kumoi.main.replay import record_replay
 from kumoi.model.jobs import Dependency, Job, JobSpec, Resources
 
 TASKS = 40
@@ -69,6 +70,10 @@ class Demo:
             )
         with self.step("every task ends exactly once") as found:
             found.append(_finish(acme, project.id, shards, merge))
+        with self.step("ask why the merge ran where it did, and decide that again offline") as found:
+            found += _replay(acme, operator, merge)
+        with self.step("ask for what no host could ever run") as found:
+            found.append(_impossible(acme, project.id))
         with self.step("another organization tries to read the job") as found:
             found.append(_refused(other, shards))
         with self.step("usage") as found:
@@ -135,6 +140,27 @@ def _finish(acme: Kumoi, project: str, shards: str, merge: str) -> str:
         raise SystemExit(f"{TASKS} tasks should have run once each; these ran: {runs}")
     parts = [part.data for part in acme.jobs.logs(merge)]
     return f"{TASKS} tasks ran once each; merged: {b''.join(parts).decode().strip()}"
+
+
+def _replay(acme: Kumoi, operator: Kumoi, job: str) -> list[str]:
+    """The job's placement as its owner sees it, recomputed from the record that the operator may fetch."""
+    placement = acme.jobs.why(job).placements[0]
+    replayed = record_replay(operator.plans.get(placement.plan))
+    if not replayed.same:
+        raise SystemExit(f"the plan {placement.plan} is not what its inputs lead to: {replayed.differences}")
+    return [
+        f"on {placement.host_name} by {placement.policy}, one of {placement.candidates} hosts that would do",
+        f"decided again from inputs {replayed.snapshot_digest[:12]}: the same plan",
+    ]
+
+
+def _impossible(acme: Kumoi, project: str) -> str:
+    wanted = Resources(cpu_milli=1_000_000)
+    try:
+        acme.jobs.create(project, JobSpec(command=("true",), resources=wanted))
+    except InvalidError as error:
+        return f"refused with {error}"
+    raise SystemExit("a job that no host could ever run was accepted")
 
 
 def _refused(other: Kumoi, job: str) -> str:
