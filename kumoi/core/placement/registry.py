@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from kumoi.core.placement.fgd import Fgd
 from kumoi.core.placement.host_table import HostTable
+from kumoi.core.placement.kumoi_policy import Kumoi
 from kumoi.core.placement.policies import PLAIN_NAMES, Policy, plain_policy
 
-_LEARNING: dict[str, Callable[[HostTable], Policy]] = {"fgd": Fgd}
+_LEARNING: dict[str, Callable[[HostTable], Policy]] = {Fgd.name: Fgd, Kumoi.name: Kumoi}
 
 POLICY_NAMES = (*PLAIN_NAMES, *_LEARNING)
 

@@ -1,0 +1,175 @@
+"""`kumoi`, the default policy: a task goes where the room it takes is worth least to the tasks that come.
+
+With X the worth of a host's device remainders, c its free CPU and n its free devices, its room is worth
+
+    weight of the model * (mean over k of min(X, rate[k] * c) + worth of n free devices beside c)
+
+A device without CPU beside it is worth nothing: that is the minimum, over eight guesses of what a core will
+serve. Prices come from the mix of the last arrivals; as turnover grows they lean from exact packing to
+filling what is begun. Costs are whole multiples of a grain; on equal costs the lowest row is taken.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from kumoi.core.placement.host_table import HostTable, Ints, Rows
+from kumoi.core.placement.mix import Mix
+from kumoi.core.placement.policies import Scorer, capacity_most
+from kumoi.core.placement.prices import (
+    PARTS,
+    RATE_SHIFT,
+    RATES,
+    WEIGHT_ONE,
+    Prices,
+    prices_make,
+    prices_unknown,
+)
+from kumoi.core.placement.shapes import WHOLE_MILLI, Shape
+
+_WEIGHT_SHIFT = WEIGHT_ONE.bit_length() - 1
+_RATES_SHIFT = RATES.bit_length() - 1
+_CORE_MILLI = 1_000
+_NO_FIT = 1 << 40
+
+
+class Kumoi:
+    """The policy on one table. It knows the hosts, and of tasks only what came and went so far."""
+
+    name = "kumoi"
+
+    def __init__(self, table: HostTable) -> None:
+        self._table = table
+        self._mix = Mix()
+        self._prices: Prices | None = None
+        self._scorer = KumoiScorer(table, self._prices_now())
+
+    def scorer(self) -> Scorer:
+        """See `Policy`; takes note of models, and before any prices of larger hosts, that came since."""
+        prices = self._prices_now()
+        if self._scorer.prices != prices or self._scorer.models != self._table.models:
+            self._scorer = KumoiScorer(self._table, prices)
+        return self._scorer
+
+    def learn(self, shape: Shape) -> None:
+        """Remember an arrival."""
+        self._mix.arrive(shape)
+
+    def leave(self, _shape: Shape, /) -> None:
+        """Count a departure."""
+        self._mix.leave()
+
+    def refresh_due(self) -> bool:
+        """See `Mix.is_due`. The more hosts, the more arrivals: so that each costs as little."""
+        return self._mix.is_due(len(self._table))
+
+    def refresh(self) -> None:
+        """Draw prices from the mix. They stay as they are while nobody asks for devices."""
+        counts, turnover = self._mix.look()
+        self._prices = prices_make(counts, turnover, _gpu_milli_by_model(self._table)) or self._prices
+
+    def state(self) -> bytes:
+        """The prices; empty before there are any."""
+        return b"" if self._prices is None else msgspec.msgpack.encode(self._prices, order="deterministic")
+
+    def state_put(self, state: bytes) -> None:
+        """Take over prices, and count from now on."""
+        self._prices = msgspec.msgpack.decode(state, type=Prices) if state else None
+        self._mix.look()
+
+    def _prices_now(self) -> Prices:
+        return self._prices or prices_unknown(*capacity_most(self._table))
+
+
+class KumoiScorer:
+    """Costs at one set of prices."""
+
+    def __init__(self, table: HostTable, prices: Prices) -> None:
+        self._table = table
+        self.prices = prices
+        self.models = table.models
+        self._parts: Ints = np.array(prices.parts, np.int64).take(
+            np.arange(WHOLE_MILLI + 1) * PARTS // WHOLE_MILLI
+        )
+        self._rates: Ints = np.array(prices.rates, np.int64)[:, None]
+        self._wholes = _wholes_table(prices)
+        weights = dict(prices.weights)
+        self._weights: Ints = np.array(
+            [WEIGHT_ONE, *(weights.get(m, WEIGHT_ONE) for m in self.models)], np.int64
+        )
+        self._losses: dict[int, Ints] = {}
+
+    def costs(self, shape: Shape, rows: Rows) -> Ints:
+        """See `Scorer`."""
+        table = self._table
+        cpu = table.cpu_free.take(rows)
+        whole = table.whole_free.take(rows)
+        free = table.slot_free.take(rows, axis=0)
+        room = self._parts.take(free).sum(axis=1)
+        before = self._worth(cpu, room, whole)
+        if shape.is_shared:
+            loss = self._loss(shape.gpu_milli).take(table.slots_of(shape, rows).T)
+            slot = loss.argmin(axis=1)
+            at = np.arange(len(rows))
+            room -= loss[at, slot]
+            whole -= free[at, slot] == WHOLE_MILLI
+        elif shape.gpu_count:
+            room -= shape.gpu_count * self.prices.parts[PARTS]
+            whole -= shape.gpu_count
+        lost = before - self._worth(cpu - shape.cpu_milli, room, whole)
+        lost *= self._weights_of(rows)
+        lost >>= _WEIGHT_SHIFT
+        lost //= self.prices.grain
+        return lost
+
+    def slot(self, shape: Shape, row: int, slots: Sequence[int], /) -> int:
+        """The slot in which the part taken is worth least; of equal ones the first."""
+        free, parts = self._table.slot_free[row].tolist(), self._parts
+        lost = [int(parts[free[slot]] - parts[free[slot] - shape.gpu_milli]) for slot in slots]
+        return slots[lost.index(min(lost))]
+
+    def _worth(self, cpu: Ints, room: Ints, whole: Ints) -> Ints:
+        """What rooms with so much free CPU, device worth and whole devices are worth."""
+        served = self._rates * cpu
+        served >>= RATE_SHIFT
+        np.minimum(served, room, out=served)
+        worth: Ints = served.sum(axis=0)
+        worth >>= _RATES_SHIFT
+        devices_max, cores_max = (size - 1 for size in self._wholes.shape)
+        if devices_max:
+            cores = np.minimum(cpu // _CORE_MILLI, cores_max)
+            worth += self._wholes[np.minimum(whole, devices_max), cores]
+        return worth
+
+    def _loss(self, milli: int) -> Ints:
+        """What a slot is worth less without `milli`, by what is left in it; a lot if it does not fit."""
+        loss = self._losses.get(milli)
+        if loss is None:
+            loss = np.full(WHOLE_MILLI + 1, _NO_FIT, np.int64)
+            loss[milli:] = self._parts[milli:] - self._parts[: WHOLE_MILLI + 1 - milli]
+            self._losses[milli] = loss
+        return loss
+
+    def _weights_of(self, rows: Rows) -> Ints:
+        """Models that came after this scorer count as the average one."""
+        codes = self._table.host_model.take(rows)
+        return self._weights.take(np.where(codes < len(self._weights), codes, 0))
+
+
+def _wholes_table(prices: Prices) -> Ints:
+    """The worth of at least n free devices beside at least c free cores, [n, c]."""
+    devices = max((entry[0] for entry in prices.wholes), default=0)
+    cores = max((entry[1] for entry in prices.wholes), default=0)
+    worth = np.zeros((devices + 1, cores + 1), np.int64)
+    for least_devices, least_cores, value in prices.wholes:
+        worth[least_devices:, least_cores:] += value
+    return worth
+
+
+def _gpu_milli_by_model(table: HostTable) -> dict[str, int]:
+    """Capacity of the hosts by device model."""
+    slots = np.bincount(
+        table.slot_model[table.active].ravel().astype(np.int64), minlength=len(table.models) + 1
+    )
+    return {model: int(slots[code]) * WHOLE_MILLI for code, model in enumerate(table.models, start=1)}

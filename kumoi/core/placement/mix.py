@@ -1,0 +1,54 @@
+"""The mix of tasks that lately arrived, and how many left meanwhile: what the default policy learns from."""
+
+from collections import Counter, deque
+
+from kumoi.core.placement.shapes import Shape
+
+WINDOW_ARRIVALS = 4_096
+FIRST_ARRIVALS = 512
+GROWTH = 4
+
+
+class Mix:
+    """The last arrivals, at most `WINDOW_ARRIVALS`, and the departures since the last look."""
+
+    def __init__(self) -> None:
+        self._shapes: deque[Shape] = deque()
+        self._counts: Counter[Shape] = Counter()
+        self._arrived = 0
+        self._looked = 0
+        self._left = 0
+
+    def arrive(self, shape: Shape) -> None:
+        """A task arrived, whether or not there was room for it."""
+        self._arrived += 1
+        self._shapes.append(shape)
+        self._counts[shape] += 1
+        if len(self._shapes) > WINDOW_ARRIVALS:
+            oldest = self._shapes.popleft()
+            self._counts[oldest] -= 1
+            if not self._counts[oldest]:
+                del self._counts[oldest]
+
+    def leave(self) -> None:
+        """A task departed."""
+        self._left += 1
+
+    def is_due(self, hosts: int) -> bool:
+        """Whether enough arrived for another look.
+
+        After `FIRST_ARRIVALS`, then each time that `GROWTH` times as many have arrived: often while little is
+        known. Later each time that the window is all new or, if that is more, as many came as are hosts.
+        """
+        wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, hosts)) or FIRST_ARRIVALS
+        return self._arrived - self._looked >= wait
+
+    def look(self) -> tuple[dict[Shape, int], float]:
+        """How many of each shape are in the window, and the turnover since the last look.
+
+        The turnover is departures per arrival, at most 1: 0 while room is filled for good, 1 when as many
+        leave as come.
+        """
+        turnover = min(1.0, self._left / max(1, self._arrived - self._looked))
+        self._looked, self._left = self._arrived, 0
+        return dict(self._counts), turnover
