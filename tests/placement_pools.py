@@ -223,11 +223,11 @@ class PlainHost:
                 self.milli[device_id] += sign * milli
 
     def has_room(self, task: TaskView) -> bool:
-        """Whether CPU, memory and disk would do."""
+        """Whether CPU, memory and disk would do. Who asks for no disk does not mind too little."""
         return (
             self.cpu_milli >= task.cpu_milli
             and self.memory_bytes >= task.memory_bytes
-            and self.disk_bytes >= task.disk_bytes
+            and (task.disk_bytes == 0 or self.disk_bytes >= task.disk_bytes)
         )
 
     def choices(
@@ -255,12 +255,13 @@ class PlainPool:
     pool: PoolView
     hosts: dict[str, PlainHost]
     now_us: int
-    holds: Sequence[Hold] = ()
+    holds: list[Hold] = field(default_factory=list)
+    """Those that keep hosts now."""
 
     @classmethod
-    def of(cls, pool: PoolView, views: Iterable[HostView], holds: Sequence[Hold] = ()) -> "PlainPool":
+    def of(cls, pool: PoolView, views: Iterable[HostView]) -> "PlainPool":
         """The pool before anything is placed."""
-        return cls(pool, {view.id: PlainHost.of(view) for view in views}, NOW_US, holds)
+        return cls(pool, {view.id: PlainHost.of(view) for view in views}, NOW_US)
 
     def hindrance(self, task: TaskView, host: PlainHost) -> str | None:
         """The first rule that keeps the task from the host, whatever room there is."""
@@ -303,7 +304,8 @@ class PlainPool:
         assert host.has_room(task)
         assert any(sorted(way) == sorted(placed.devices) for way in host.choices(task.devices))
         host.enter(_holding(task, placed.devices))
-        assert min(host.cpu_milli, host.memory_bytes, host.disk_bytes) >= 0
+        assert min(host.cpu_milli, host.memory_bytes) >= 0
+        assert host.disk_bytes >= 0 or task.disk_bytes == 0
         assert all(host.milli[device_id] >= 0 for device_id, _ in placed.devices)
 
     def gang_fits(self, members: Sequence[TaskView]) -> bool:
@@ -377,18 +379,29 @@ class PlainPool:
 
 
 def plan_check(
-    plain: PlainPool, waiting: Sequence[TaskView], placed: Sequence[Placed], refused: Sequence[Refused]
+    plain: PlainPool,
+    waiting: Sequence[TaskView],
+    placed: Sequence[Placed],
+    refused: Sequence[Refused],
+    kept: Sequence[Hold] = (),
 ) -> None:
-    """That an answer is right: each task once, every rule kept, gangs whole, and no refusal but forced."""
+    """That an answer is right: each task once, every rule kept, gangs whole, and no refusal but forced.
+
+    A group that is refused has what is kept for it from then on, one that does not wait here from the start.
+    """
+    holds = {hold.group_id: hold for hold in kept}
+    waits = {task.gang or task.id for task in waiting}
+    plain.holds = [hold for group_id, hold in holds.items() if group_id not in waits]
     answered = Counter([one.task_id for one in placed] + [one.task_id for one in refused])
     assert answered == Counter(task.id for task in waiting)
     went = {one.task_id: one for one in placed}
-    for _, group in groupby(waiting, key=lambda task: task.gang or task.id):
+    for group_id, group in groupby(waiting, key=lambda task: task.gang or task.id):
         members = list(group)
         chosen = [went[member.id] for member in members if member.id in went]
         assert len(chosen) in (0, len(members)), "a gang is placed whole or not at all"
         if not chosen:
             assert refusal_is_forced(plain, members)
+            plain.holds += [holds[group_id]] if group_id in holds else []
         elif members[0].gang is None:
             assert chosen[0].candidates == len(plain.fitting(members[0]))
             assert chosen[0].host_id == chosen[0].best[0].host_id
