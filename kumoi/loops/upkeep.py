@@ -1,7 +1,8 @@
-"""What need not be prompt: leases, meters, and attempts that an engine lost sight of."""
+"""What need not be prompt: leases, meters, shares, and attempts that an engine lost sight of."""
 
 from kumoi.engines.base import Engine, EngineError, Observation
 from kumoi.loops.context import LoopContext
+from kumoi.loops.shares import shares_keep
 from kumoi.loops.tasks import attempts_collect, attempts_record, end_of, end_without_record
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
@@ -29,6 +30,7 @@ def upkeep_activate(context: LoopContext, fence: Fence) -> bool:
                 step(context, engine, fence)
             except EngineError as error:
                 failures.append(error)
+    shares_keep(context, fence)
     if failures:
         raise failures[0]
     return False

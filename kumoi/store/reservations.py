@@ -83,6 +83,14 @@ def reservation_host_ids(connection: Connection, reservation_id: str) -> list[st
     return list(connection.execute(statement.order_by(reservation_hosts.c.host_id)).scalars())
 
 
+def reservations_over(connection: Connection, now_us: int) -> bool:
+    """Whether the time of some held reservation ran out."""
+    statement = select(reservations.c.id).where(
+        in_state(reservations, "held"), reservations.c.end_us <= now_us
+    )
+    return connection.execute(statement.limit(1)).first() is not None
+
+
 def reservations_end(connection: Connection, now_us: int, limit: int) -> int:
     """End reservations whose time ran out, and free their hosts. Returns how many."""
     statement = (

@@ -258,6 +258,14 @@ def pool_shares_read(connection: Connection) -> list[PoolShare]:
     ]
 
 
+def pool_uses_due(connection: Connection, before_us: int) -> bool:
+    """Whether anything is held, or was when past use was reckoned last, which was not after `before_us`."""
+    held = connection.execute(select(func.max(pool_uses.c.at_us)).where(pool_uses.c.share > 0)).scalar()
+    if held is not None:
+        return bool(held <= before_us)
+    return connection.execute(select(attempts.c.id).where(is_live()).limit(1)).first() is not None
+
+
 def pool_uses_advance(connection: Connection, shares: Sequence[PoolShare], now_us: int) -> None:
     """Reckon past use up to now, and remember what is held now for the next time.
 
