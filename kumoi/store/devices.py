@@ -127,6 +127,15 @@ def _leaving(rows: Sequence[AnyRow], reported: Mapping[str, DeviceSeen]) -> Iter
     return (row for row in rows if row.uuid not in reported and row.health != DeviceHealth.GONE)
 
 
+def devices_new(
+    host_id: str, seen: Sequence[DeviceSeen], now_us: int, cell: int
+) -> tuple[list[dict[str, Any]], DeviceChanges]:
+    """The rows of the devices of a host that is new itself, to be inserted with it."""
+    rows = _device_rows(host_id, seen, {}, dict.fromkeys((device.uuid for device in seen), now_us), cell)
+    sick = {device.uuid: device.detail for device in seen if not device.healthy}
+    return rows, DeviceChanges(tuple(device.uuid for device in seen), sick, ())
+
+
 def _devices_insert(
     connection: Connection,
     host_id: str,
@@ -142,27 +151,32 @@ def _devices_insert(
     ordinals: dict[str, int] = {}
     for row in rows:
         ordinals[row.kind] = max(ordinals.get(row.kind, -1), row.ordinal)
-    inserted = []
-    for device_id, device in zip(ids_new(IdKind.DEVICE, len(added), cell), added, strict=True):
-        ordinals[device.kind] = ordinals.get(device.kind, -1) + 1
-        inserted.append(
-            {
-                "id": device_id,
-                "host_id": host_id,
-                "uuid": device.uuid,
-                "ordinal": ordinals[device.kind],
-                "seen_us": now_us,
-                "service_start_us": starts.of(device),
-                **_facts(device),
-            }
-        )
-    insert_many(connection, devices, inserted)
+    start_us = {device.uuid: starts.of(device) for device in added}
+    inserted = _device_rows(host_id, added, ordinals, start_us, cell)
+    insert_many(connection, devices, [row | {"seen_us": now_us} for row in inserted])
     if starts.replaced:
         connection.execute(
             update(devices)
             .where(devices.c.host_id == host_id, devices.c.physical_uuid.in_(starts.replaced))
             .values(service_start_us=None, detail=REPLACED)
         )
+
+
+def _device_rows(
+    host_id: str,
+    added: Sequence[DeviceSeen],
+    ordinals: dict[str, int],
+    start_us: Mapping[str, int],
+    cell: int,
+) -> list[dict[str, Any]]:
+    """Rows with the ordinals that follow those of their kind."""
+    rows = []
+    for device_id, device in zip(ids_new(IdKind.DEVICE, len(added), cell), added, strict=True):
+        ordinals[device.kind] = ordinals.get(device.kind, -1) + 1
+        facts = _facts(device) | {"uuid": device.uuid, "ordinal": ordinals[device.kind]}
+        started = {"seen_us": start_us[device.uuid], "service_start_us": start_us[device.uuid]}
+        rows.append({"id": device_id, "host_id": host_id, **facts, **started})
+    return rows
 
 
 class _Starts:

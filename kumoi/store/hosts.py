@@ -11,11 +11,11 @@ from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.places import HostHealth
 from kumoi.store.attempts import AttemptEnd, attempts_end
 from kumoi.store.capacity import capacity_day_known, capacity_record
-from kumoi.store.devices import DeviceSeen, devices_digest, devices_see
+from kumoi.store.devices import DeviceChanges, DeviceSeen, devices_digest, devices_new, devices_see
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new
-from kumoi.store.schema import AnyRow, attempts, events, hosts, is_live, pools
+from kumoi.store.schema import AnyRow, attempts, devices, events, hosts, is_live, pools
 from kumoi.store.writer import Move, insert_many, move_many
 
 _END_LIMIT = 256
@@ -132,19 +132,22 @@ class _Look:
     cell: int
     touched: list[str] = field(default_factory=list)
     same: list[dict[str, Any]] = field(default_factory=list)
+    hosts: list[Mapping[str, Any]] = field(default_factory=list)
+    devices: list[Mapping[str, Any]] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
+    pool_id: str | None = None
 
     def host_register(self, engine: str, report: HostSeen, pool: str) -> None:
         """A host that was never seen before."""
-        joined = select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
-        if pool:
-            joined = joined.where(pools.c.name == pool)
-        pool_id = self.connection.execute(joined).scalar()
-        if pool_id is None:
+        self.pool_id = self.pool_id or _pool_find(self.connection, engine, pool)
+        if self.pool_id is None:
             return
         host_id = id_new(IdKind.HOST, self.cell)
-        row = {"id": host_id, "pool_id": pool_id, "name": report.name, "seen_us": self.now_us}
-        insert_many(self.connection, hosts, [row | _facts(report)])
+        rows, changes = devices_new(host_id, report.devices, self.now_us, self.cell)
+        state = "draining" if changes.sick else "schedulable"
+        row = {"id": host_id, "pool_id": self.pool_id, "name": report.name, "state": state}
+        self.hosts.append(row | _facts(report) | {"seen_us": self.now_us})
+        self.devices += rows
         detail = {
             "name": report.name,
             "cpu_milli": report.cpu_milli,
@@ -153,8 +156,7 @@ class _Look:
         }
         self.event("host_register", host_id, detail)
         self.touched.append(host_id)
-        if report.devices:
-            self.devices_write(host_id, report, "schedulable")
+        self.devices_tell(host_id, report, changes)
 
     def host_update(self, row: AnyRow, report: HostSeen) -> None:
         """A host that is known."""
@@ -186,14 +188,18 @@ class _Look:
     def devices_write(self, host_id: str, report: HostSeen, state: str) -> None:
         """The devices of a host; those that became unhealthy drain it."""
         changes = devices_see(self.connection, host_id, report.devices, self.now_us, self.cell)
+        self.devices_tell(host_id, report, changes)
+        if changes.sick and state == "schedulable":
+            move_many(self.connection, [Move(hosts, host_id, "schedulable", "draining", {})])
+
+    def devices_tell(self, host_id: str, report: HostSeen, changes: DeviceChanges) -> None:
+        """The events of what changed."""
         if changes.added:
             self.event("device_register", host_id, {"name": report.name, "devices": list(changes.added)})
         for uuid, why in changes.sick.items():
             self.event("device_unhealthy", host_id, {"name": report.name, "device": uuid, "why": why[:200]})
         if changes.healed:
             self.event("device_healthy", host_id, {"name": report.name, "devices": list(changes.healed)})
-        if changes.sick and state == "schedulable":
-            move_many(self.connection, [Move(hosts, host_id, "schedulable", "draining", {})])
 
     def event(self, action: str, host_id: str, detail: Mapping[str, object]) -> None:
         """Tell of it at the end of the look."""
@@ -201,6 +207,8 @@ class _Look:
 
     def finish(self) -> None:
         """Write what was gathered."""
+        insert_many(self.connection, hosts, self.hosts)
+        insert_many(self.connection, devices, self.devices)
         if self.same:
             self.connection.execute(_SAME, self.same)
         host_touch(self.connection, self.touched)
@@ -210,6 +218,14 @@ class _Look:
 
 
 _SAME = update(hosts).where(hosts.c.id == bindparam("of_id")).values(seen_us=bindparam("at_us"))
+
+
+def _pool_find(connection: Connection, engine: str, pool: str) -> str | None:
+    """The pool that new hosts of an engine join: the one of this name, or the engine's first."""
+    joined = select(pools.c.id).where(pools.c.engine == engine).order_by(pools.c.id).limit(1)
+    if pool:
+        joined = joined.where(pools.c.name == pool)
+    return connection.execute(joined).scalar()
 
 
 def _facts(report: HostSeen) -> dict[str, Any]:
