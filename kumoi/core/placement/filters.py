@@ -88,8 +88,9 @@ def windows(question: Question) -> Mask | None:
     if not question.residents.windows:
         return None
     passing = np.ones(question.size, np.bool_)
-    for row, of_row in question.residents.windows.items():
-        passing[row] = all(_window_allows(window, question) for window in of_row)
+    for of_rows, rows in question.residents.windows.items():
+        if not all(_window_allows(window, question) for window in of_rows):
+            passing[list(rows)] = False
     return passing
 
 
@@ -98,8 +99,9 @@ def windows_asked(question: Question) -> Mask | None:
     if question.task.reservation is None:
         return None
     passing = np.zeros(question.size, np.bool_)
-    for row, of_row in question.residents.windows.items():
-        passing[row] = any(_is_asked(window, question) for window in of_row)
+    for of_rows, rows in question.residents.windows.items():
+        if any(_is_asked(window, question) for window in of_rows):
+            passing[list(rows)] = True
     return passing
 
 
@@ -107,10 +109,12 @@ def holds(question: Question) -> Mask | None:
     """A host kept for a group that waits takes only what ends before that comes (conservative backfill)."""
     if not question.residents.holds:
         return None
+    residents, ends_us = question.residents, question.ends_us
+    passing: Mask = residents.held_us[: question.size] >= ends_us
     group_id = question.task.gang or question.task.id
-    passing = np.ones(question.size, np.bool_)
-    for row, of_row in question.residents.holds.items():
-        passing[row] = all(hold.group_id == group_id or question.ends_us <= hold.start_us for hold in of_row)
+    for row in residents.rows_held(group_id):
+        of_row = residents.holds[row]
+        passing[row] = all(hold.group_id == group_id or ends_us <= hold.start_us for hold in of_row)
     return passing
 
 

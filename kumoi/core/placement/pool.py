@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kumoi.core.placement import filters, reasons
 from kumoi.core.placement.device_match import devices_match
 from kumoi.core.placement.filters import Mask, Question
 from kumoi.core.placement.host_table import HostTable
-from kumoi.core.placement.placer import Placer
+from kumoi.core.placement.placer import NEVER, Placer
 from kumoi.core.placement.policies import capacity_most
 from kumoi.core.placement.registry import policy_new
 from kumoi.core.placement.residents import Residents
@@ -28,11 +29,11 @@ from kumoi.core.placement.snapshot import (
     Scored,
     TaskView,
 )
-from kumoi.model.jobs import DEVICE_MILLI, DeviceRequest, GangScope
+from kumoi.model.jobs import DEVICE_MILLI, GANG_MAX, DeviceRequest, GangScope
 
 BEST_COUNT = 3
 SEEN_MAX = 20_000
-ARRIVALS_KEPT = 1_000
+ARRIVALS_KEPT = 4_096
 Slots = tuple[tuple[int, int], ...]
 """(slot, milli) pairs of one host."""
 
@@ -139,7 +140,7 @@ class PoolPlacer:
                 pass_.group_place(list(group))
         finally:
             pass_.undo(0)
-            self.residents.holds.clear()
+            self.residents.holds_drop()
         return tuple(pass_.placed), tuple(pass_.refused)
 
     def hold(self, hold: Hold) -> None:
@@ -159,16 +160,11 @@ class PoolPlacer:
         for reason, mask in (
             (reasons.NO_CPU, table.cpu_free[:size] >= task.cpu_milli),
             (reasons.NO_MEMORY, table.memory_free[:size] >= task.memory_bytes),
-            (reasons.NO_DISK, table.disk_free[:size] >= task.disk_bytes),
+            (reasons.NO_DISK, (table.disk_free[:size] >= task.disk_bytes) | (task.disk_bytes == 0)),
         ):
             counts[reason] = int((left & ~mask).sum())
             left &= mask
-        lacking = [
-            row
-            for row in np.flatnonzero(left).tolist()
-            if task.devices and self.slots_choose(row, task) is None
-        ]
-        counts[reasons.NO_DEVICE] = len(lacking)
+        counts[reasons.NO_DEVICE] = int((left & ~self._devices_fit(task, left)).sum())
         return tuple(sorted((reason, count) for reason, count in counts.items() if count))
 
     def question(self, task: TaskView, now_us: int) -> Question:
@@ -182,10 +178,37 @@ class PoolPlacer:
             allowed = mask if allowed is None else allowed & mask
         if len(task.devices) < 2:
             return allowed
-        rows = np.flatnonzero(self._open_rows() if allowed is None else allowed).tolist()
-        several = np.zeros(len(self.views), np.bool_)
-        several[[row for row in rows if self.slots_choose(row, task) is not None]] = True
-        return several
+        return self._devices_fit(task, self._open_rows() if allowed is None else allowed)
+
+    def counts_most(self, task: TaskView, now_us: int) -> NDArray[np.int64]:
+        """How many tasks like this each row could take at most: what refuses a gang without a trial."""
+        allowed, shape = self.allowed(task, now_us), self.shape(task)
+        fits = self._fits(shape)
+        rows = np.flatnonzero(fits if allowed is None else fits & allowed)
+        table, counts = self.table, np.zeros(len(self.views), np.int64)
+        most = np.full(len(rows), GANG_MAX)
+        for free, wanted in (
+            (table.cpu_free, shape.cpu_milli),
+            (table.memory_free, shape.memory_bytes),
+            (table.disk_free, shape.disk_bytes),
+            (table.gpu_free, shape.gpu_total_milli),
+        ):
+            if wanted:
+                most = np.minimum(most, free[rows] // wanted)
+        counts[rows] = most
+        return counts
+
+    def ranked(self, shape: Shape, allowed: Mask | None) -> tuple[list[tuple[int, int]], int]:
+        """The best rows with their costs, the first one to be taken, and how many would do."""
+        costs = self.placer.costs(shape)
+        costs = costs.copy() if allowed is None else np.where(allowed, costs, NEVER)
+        count = int(np.count_nonzero(costs != NEVER))
+        best = []
+        for _ in range(min(BEST_COUNT, count)):
+            row = int(costs.argmin())
+            best.append((row, int(costs[row])))
+            costs[row] = NEVER
+        return best, count
 
     def shape(self, task: TaskView) -> Shape:
         """The task as the policy sees it: of several device requests the largest one."""
@@ -219,11 +242,6 @@ class PoolPlacer:
             millis += [wish.milli] * wish.count
         chosen = devices_match(wanted)
         return None if chosen is None else tuple(zip(chosen, millis, strict=True))
-
-    def candidates(self, shape: Shape, allowed: Mask | None) -> int:
-        """How many rows would do."""
-        fits = self.table.fits(shape, np.arange(len(self.views)))
-        return int((fits if allowed is None else fits & allowed).sum())
 
     def take(self, row: int, task: TaskView, shape: Shape) -> Slots:
         """Give a task its room on a row; returns its slots."""
@@ -287,6 +305,19 @@ class PoolPlacer:
         if sign > 0 and view.devices:
             self.table.slots_health(row, [device.healthy for device in view.devices])
 
+    def _devices_fit(self, task: TaskView, rows: Mask) -> Mask:
+        """Which of the rows have the devices that the task asks for."""
+        if len(task.devices) < 2:
+            shape = self.shape(task)
+            return self._fits(Shape(0, 0, 0, shape.gpu_count, shape.gpu_milli, shape.models))
+        several = np.zeros(len(self.views), np.bool_)
+        tried = np.flatnonzero(rows).tolist()
+        several[[row for row in tried if self.slots_choose(row, task) is not None]] = True
+        return several
+
+    def _fits(self, shape: Shape) -> Mask:
+        return self.table.fits(shape, np.arange(len(self.views)))
+
     def _open_rows(self) -> Mask:
         return self.table.active[: len(self.views)].copy()
 
@@ -324,26 +355,28 @@ class _Pass:
     def _gang(self, members: list[TaskView]) -> list[Placed] | None:
         """All members, within the nearness that they ask for; the tightest place that takes them first."""
         first = members[0]
+        counts = self.of.counts_most(first, self.now_us)
+        if counts.sum() < len(members):
+            return None
         if first.gang_within not in (GangScope.HOST, GangScope.FABRIC_ISLAND):
             return self._members(members, None)
         residents, size = self.of.residents, len(self.of.views)
         places = np.arange(size) if first.gang_within is GangScope.HOST else residents.island[:size]
-        for place in self._places_by_room(places, members):
+        for place in self._places_by_room(places, counts, len(members)):
             found = self._members(members, places == place)
             if found is not None:
                 return found
         return None
 
-    def _places_by_room(self, places: np.ndarray, members: list[TaskView]) -> list[int]:
-        """The places whose CPU would do for all members, the one with the least of it first."""
-        free = np.maximum(self.of.table.cpu_free[: len(places)], 0) * self.of.table.active[: len(places)]
-        totals: Counter[int] = Counter()
-        for place, cpu_milli in zip(places.tolist(), free.tolist(), strict=True):
-            totals[place] += cpu_milli
-        wanted = sum(member.cpu_milli for member in members)
-        return [
-            place for cpu, place in sorted((cpu, place) for place, cpu in totals.items()) if cpu >= wanted
-        ]
+    def _places_by_room(self, places: NDArray[np.int64], counts: NDArray[np.int64], wanted: int) -> list[int]:
+        """The places that may take all members, the one with the least free CPU first."""
+        table, size = self.of.table, len(places)
+        free = np.where(table.active[:size], np.maximum(table.cpu_free[:size], 0), 0)
+        room = np.bincount(places, counts)
+        possible = np.flatnonzero(room >= wanted)
+        cpu = np.bincount(places, free)[possible]
+        found: list[int] = possible[np.lexsort((possible, cpu))].tolist()
+        return found
 
     def _members(self, members: Sequence[TaskView], within: Mask | None) -> list[Placed] | None:
         mark = len(self._taken)
@@ -362,11 +395,10 @@ class _Pass:
         if within is not None:
             allowed = within if allowed is None else allowed & within
         shape = of.shape(task)
-        row = of.placer.choose(shape, allowed)
-        if row is None:
+        best, candidates = of.ranked(shape, allowed)
+        if not best:
             return None
-        best = of.placer.best(shape, BEST_COUNT, allowed)
-        candidates = of.candidates(shape, allowed)
+        row = best[0][0]
         slots = of.take(row, task, shape)
         self._taken.append((row, task, slots))
         view = of.views[row]

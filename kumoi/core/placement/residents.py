@@ -1,7 +1,7 @@
 """Who and what is on the hosts of a pool, as arrays: what the filters of placement look at."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from kumoi.core.placement.snapshot import Hold, HostView, Window
 Codes = NDArray[np.int64]
 NOBODY = -1
 SEVERAL = -2
+FOREVER_US = int(np.iinfo(np.int64).max)
 
 
 class Residents:
@@ -26,12 +27,14 @@ class Residents:
         self._sharers: list[Counter[int]] = []
         self._recluses: list[Counter[int]] = []
         self._of_job: defaultdict[str, Counter[int]] = defaultdict(Counter)
-        self.windows: dict[int, tuple[Window, ...]] = {}
+        self.windows: dict[tuple[Window, ...], set[int]] = {}
+        self._windows_of: dict[int, tuple[Window, ...]] = {}
         self.dedicated_rows: set[int] = set()
         self.holds: dict[int, list[Hold]] = {}
+        self._held_by: dict[str, list[int]] = {}
         self._size = 0
         self.tenant = self.sharer = self.recluse = self.dedicated = np.zeros(0, np.int64)
-        self.domain = self.island = np.zeros(0, np.int64)
+        self.domain = self.island = self.held_us = np.zeros(0, np.int64)
         self.recluse_rows: set[int] = set()
 
     def code(self, name: str) -> int:
@@ -54,10 +57,7 @@ class Residents:
         (self.dedicated_rows.discard if view.dedicated_to is None else self.dedicated_rows.add)(row)
         self.domain[row] = self.code(view.failure_domain or view.id)
         self.island[row] = self.code(view.fabric_island or view.id)
-        if view.windows:
-            self.windows[row] = view.windows
-        else:
-            self.windows.pop(row, None)
+        self._windows_put(row, view.windows)
 
     def enter(
         self, row: int, organization_id: str, job_id: str, *, shares: bool, alone: bool, count: int = 1
@@ -82,6 +82,28 @@ class Residents:
     def hold(self, row: int, hold: Hold) -> None:
         """Keep a row for a group that waits."""
         self.holds.setdefault(row, []).append(hold)
+        self._held_by.setdefault(hold.group_id, []).append(row)
+        self.held_us[row] = min(self.held_us[row], hold.start_us)
+
+    def rows_held(self, group_id: str) -> Sequence[int]:
+        """The rows that are kept for a group."""
+        return self._held_by.get(group_id, ())
+
+    def holds_drop(self) -> None:
+        """Keep nothing for anybody."""
+        self.held_us[list(self.holds)] = FOREVER_US
+        self.holds.clear()
+        self._held_by.clear()
+
+    def _windows_put(self, row: int, windows: tuple[Window, ...]) -> None:
+        before = self._windows_of.pop(row, ())
+        if before:
+            self.windows[before].discard(row)
+            if not self.windows[before]:
+                del self.windows[before]
+        if windows:
+            self._windows_of[row] = windows
+            self.windows.setdefault(windows, set()).add(row)
 
     def _grow(self) -> None:
         size = max(16, 2 * len(self.tenant))
@@ -92,6 +114,7 @@ class Residents:
             ("dedicated", NOBODY),
             ("domain", NOBODY),
             ("island", NOBODY),
+            ("held_us", FOREVER_US),
         ):
             old = getattr(self, name)
             grown = np.full(size, value, np.int64)
