@@ -89,45 +89,42 @@ class KumoiScorer:
         self._table = table
         self.prices = prices
         self.models = table.models
-        self._parts: Ints = np.array(prices.parts, np.int64).take(
-            np.arange(WHOLE_MILLI + 1) * PARTS // WHOLE_MILLI
-        )
-        self._rates: Ints = np.array(prices.rates, np.int64)[:, None]
+        parts = np.arange(WHOLE_MILLI + 1) * PARTS // WHOLE_MILLI
+        self._parts: Ints = np.array(prices.parts, np.int64).take(parts)
+        self._rates: Ints = np.array(prices.rates, np.int64)[:, None, None]
         self._wholes = _wholes_table(prices)
         weights = dict(prices.weights)
+        # The last is for models that came after this scorer.
         self._weights: Ints = np.array(
-            [WEIGHT_ONE, *(weights.get(m, WEIGHT_ONE) for m in self.models)], np.int64
+            [WEIGHT_ONE, *(weights.get(model, WEIGHT_ONE) for model in self.models), WEIGHT_ONE], np.int64
         )
         self._losses: dict[int, Ints] = {}
 
     def costs(self, shape: Shape, rows: Rows) -> Ints:
         """See `Scorer`."""
         table = self._table
-        cpu = table.cpu_free.take(rows)
-        whole = table.whole_free.take(rows)
-        free = table.slot_free.take(rows, axis=0)
-        room = self._parts.take(free).sum(axis=1)
-        before = self._worth(cpu, room, whole)
+        # Two lines each: before the task is there, and after.
+        cpu = table.cpu_free.take(rows) - np.array([[0], [shape.cpu_milli]])
+        free = np.ascontiguousarray(table.slot_free.take(rows, axis=0).T)
+        room, whole = self._parts.take(free).sum(axis=0), table.whole_free.take(rows)
         if shape.is_shared:
-            loss = self._loss(shape.gpu_milli).take(table.slots_of(shape, rows).T)
-            slot = loss.argmin(axis=1)
-            at = np.arange(len(rows))
-            room -= loss[at, slot]
-            whole -= free[at, slot] == WHOLE_MILLI
-        elif shape.gpu_count:
-            room -= shape.gpu_count * self.prices.parts[PARTS]
-            whole -= shape.gpu_count
-        lost = before - self._worth(cpu - shape.cpu_milli, room, whole)
-        lost *= self._weights_of(rows)
+            usable = table.slots_of(shape, rows) if table.mixed.take(rows).any() else free
+            loss = self._loss(shape.gpu_milli).take(usable).min(axis=0)
+            room, whole = np.array([room, room - (loss >> 1)]), np.array([whole, whole - (loss & 1)])
+        else:
+            count = np.array([[0], [shape.gpu_count]])
+            room, whole = room - count * self.prices.parts[PARTS], whole - count
+        worth = self._worth(cpu, room, whole)
+        lost: Ints = worth[0] - worth[1]
+        lost *= self._weights.take(table.host_model.take(rows), mode="clip")
         lost >>= _WEIGHT_SHIFT
         lost //= self.prices.grain
         return lost
 
     def slot(self, shape: Shape, row: int, slots: Sequence[int], /) -> int:
-        """The slot in which the part taken is worth least; of equal ones the first."""
-        free, parts = self._table.slot_free[row].tolist(), self._parts
-        lost = [int(parts[free[slot]] - parts[free[slot] - shape.gpu_milli]) for slot in slots]
-        return slots[lost.index(min(lost))]
+        """The slot whose part is worth least; of equal ones one in use before a free one, then the first."""
+        loss = self._loss(shape.gpu_milli).take(self._table.slot_free[row].take(slots))
+        return slots[int(loss.argmin())]
 
     def _worth(self, cpu: Ints, room: Ints, whole: Ints) -> Ints:
         """What rooms with so much free CPU, device worth and whole devices are worth."""
@@ -136,25 +133,26 @@ class KumoiScorer:
         np.minimum(served, room, out=served)
         worth: Ints = served.sum(axis=0)
         worth >>= _RATES_SHIFT
-        devices_max, cores_max = (size - 1 for size in self._wholes.shape)
-        if devices_max:
-            cores = np.minimum(cpu // _CORE_MILLI, cores_max)
-            worth += self._wholes[np.minimum(whole, devices_max), cores]
+        if self._wholes.size > 1:
+            devices, cores = self._wholes.shape
+            least = np.minimum(whole, devices - 1)
+            least *= cores
+            least += np.minimum(cpu // _CORE_MILLI, cores - 1)
+            worth += self._wholes.take(least)
         return worth
 
     def _loss(self, milli: int) -> Ints:
-        """What a slot is worth less without `milli`, by what is left in it; a lot if it does not fit."""
+        """What a slot is worth less without `milli`, doubled, plus 1 if it was free; by what is left in it.
+
+        A lot if it does not fit.
+        """
         loss = self._losses.get(milli)
         if loss is None:
             loss = np.full(WHOLE_MILLI + 1, _NO_FIT, np.int64)
-            loss[milli:] = self._parts[milli:] - self._parts[: WHOLE_MILLI + 1 - milli]
+            loss[milli:] = 2 * (self._parts[milli:] - self._parts[: WHOLE_MILLI + 1 - milli])
+            loss[WHOLE_MILLI] += 1
             self._losses[milli] = loss
         return loss
-
-    def _weights_of(self, rows: Rows) -> Ints:
-        """Models that came after this scorer count as the average one."""
-        codes = self._table.host_model.take(rows)
-        return self._weights.take(np.where(codes < len(self._weights), codes, 0))
 
 
 def _wholes_table(prices: Prices) -> Ints:
