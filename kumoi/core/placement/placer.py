@@ -27,6 +27,8 @@ SHAPES_BYTES = 512 << 20
 STEP_ROWS = 1 << 12
 """Hosts scored in one step: well below a millisecond, and what it needs stays in the processor's cache."""
 
+_ALIKE_FROM = 4
+
 
 class _CostRow:
     """The costs of one shape on every host, as of `seen` changes of the table, by one state of the policy."""
@@ -180,19 +182,22 @@ class Placer:
         """Score the next `count` hosts of a row."""
         end = min(row.done + count, row.costs.size)
         for start in range(row.done, end, self._step_rows):
-            rows = np.arange(start, min(start + self._step_rows, end))
-            idle = self.table.idle.take(rows)
-            self._score_idle(row, shape, rows[idle])
-            self._score(row, shape, rows[~idle])
+            self._score_alike(row, shape, np.arange(start, min(start + self._step_rows, end)))
         row.done = end
 
-    def _score_idle(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
-        """Score one idle host of each class for all: most of a region is either idle or full."""
-        classes = self.table.host_class.take(rows)
-        scored: Rows = np.full(len(self.table.classes), -1)
-        scored[classes] = rows
-        self._score(row, shape, scored[scored >= 0])
-        row.costs[rows] = row.costs.take(scored.take(classes))
+    def _score_alike(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
+        """Score rows, of idle hosts one of each class: most of a region is either idle or full."""
+        table = self.table
+        is_idle = table.idle.take(rows)
+        idle = rows[is_idle]
+        if idle.size < _ALIKE_FROM:
+            self._score(row, shape, rows)
+            return
+        classes = table.host_class.take(idle)
+        of_class: Rows = np.full(len(table.classes), -1)
+        of_class[classes] = idle
+        self._score(row, shape, np.concatenate((rows[~is_idle], of_class[of_class >= 0])))
+        row.costs[idle] = row.costs.take(of_class.take(classes))
 
     def _score(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
         fits = self.table.fits(shape, rows)
