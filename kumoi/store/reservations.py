@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import BigInteger, Connection, cast, func, select, update
 
 from kumoi.core.queue.reserve import HostTimes, Shortfall, hosts_reserve
 from kumoi.model.shares import Reservation
@@ -136,7 +136,7 @@ def reservation_from_row(row: AnyRow) -> Reservation:
 
 def _free_us(connection: Connection, pool_id: str, organization_id: str) -> dict[str, int]:
     """Until when, at the latest, others' live work holds each host of the pool."""
-    ends_us = attempts.c.placed_us + jobs.c.wall_time_s * US_PER_S
+    ends_us = attempts.c.placed_us + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S
     statement = (
         select(attempts.c.host_id, func.max(ends_us).label("ends_us"))
         .join(jobs, jobs.c.id == attempts.c.job_id)

@@ -34,6 +34,17 @@ class Rows(RegionRows):
         self.write(schema.tokens, token)
         task = self.task(job, 0)
         attempt = self.attempt(job, task, host)
+        reservation = {
+            "id": id_new(IdKind.RESERVATION),
+            "organization_id": self.organizations["one"],
+            "pool_id": self.pool,
+            "name": "r",
+            "host_count": 1,
+            "start_us": T0_US,
+            "end_us": T0_US + 1,
+            "created_us": T0_US,
+        }
+        self.write(schema.reservations, reservation)
         return {
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
             "project": (schema.projects, {"id": self.projects["one"]}),
@@ -41,6 +52,7 @@ class Rows(RegionRows):
             "token": (schema.tokens, {"id": token["id"]}),
             "pool": (schema.pools, {"id": self.pool}),
             "host": (schema.hosts, {"id": host}),
+            "reservation": (schema.reservations, {"id": reservation["id"]}),
             "job": (schema.jobs, {"id": job}),
             "task": (schema.tasks, {"id": task}),
             "attempt": (schema.attempts, {"id": attempt}),
@@ -130,6 +142,8 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "a pool of unknown isolation": ("pool", {"isolation": "curtain"}),
     "a principal of an unknown kind": ("principal", {"kind": "ghost"}),
     "a project without a number": ("project", {"number": 0}),
+    "a reservation of no host": ("reservation", {"host_count": 0}),
+    "a reservation that ends before it starts": ("reservation", {"end_us": T0_US}),
     "a token that expired before it was made": ("token", {"expires_us": T0_US}),
 }
 
