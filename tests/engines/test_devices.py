@@ -194,6 +194,57 @@ def test_the_binding_is_imported_only_where_the_library_is(monkeypatch: pytest.M
     assert library_load() is pynvml
 
 
+@pytest.fixture(params=["fake", "nvml"])
+def either(request: pytest.FixtureRequest, machine: Machine) -> tuple[DeviceSource, Any]:
+    """Each source with two GPUs, and how a test makes the first sick, well, or parts of it."""
+    if request.param == "nvml":
+
+        def do(what: str) -> None:
+            match what:
+                case "sicken":
+                    machine.a.ecc = 1
+                case "heal":
+                    machine.a.ecc = 0
+                case "split":
+                    machine.partition()
+
+        return machine.source, do
+    fake = FakeDevices(gpu_make(0), gpu_make(1))
+    first = gpu_make(0).uuid
+
+    def act(what: str) -> None:
+        match what:
+            case "sicken":
+                fake.sicken(first, "uncorrected ECC errors")
+            case "heal":
+                fake.heal(first)
+            case "split":
+                fake.split(first, "1g.18gb", 2)
+
+    return fake, act
+
+
+def test_every_source_keeps_the_same_promises(either: tuple[DeviceSource, Any]) -> None:
+    source, act = either
+    before = source.devices()
+    assert [device.uuid for device in before] == sorted({device.uuid for device in before})
+    assert all(device.healthy and not device.detail for device in before)
+    assert all(device.paths and device.partition == device.physical_uuid == "" for device in before)
+    assert source.devices() == before, "nothing happened"
+    act("sicken")
+    sick, well = source.devices()
+    assert (sick.uuid, well) == (before[0].uuid, before[1])
+    assert not sick.healthy
+    assert sick.detail
+    act("heal")
+    assert source.devices() == before
+    act("split")
+    parts = [device for device in source.devices() if device.physical_uuid == before[0].uuid]
+    assert len({part.uuid for part in parts}) == len(source.devices()) - 1 == 2
+    assert all(part.partition == "1g.18gb" and part.model == before[0].model for part in parts)
+    assert before[0].uuid not in {device.uuid for device in source.devices()}
+
+
 class Hanging:
     """A source that answers when it is let go."""
 
