@@ -21,7 +21,7 @@ from kumoi.store.placement import Applied, Decided
 from kumoi.store.placement_read import PoolRead, Touch
 from kumoi.store.writer import Fence
 
-POLICY = "best_fit"
+POLICY = "kumoi"
 WINDOW = 64
 WINDOW_MAX = 5_000
 """What waits is looked at a window at a time; widely only when nothing of the first window fits."""
@@ -134,7 +134,7 @@ def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answ
         read.waiting, read.standings, pool.use, now_us, window, read.prices, tuple(pool.promises)
     ).tasks
     pool.placer.learn(tasks)
-    pool.base_renew_due()
+    pool.base_renew_due(now_us)
     placed, refused = pool.placer.place(tasks, now_us, holds)
     lacking = _groups(tasks, refused)
     if not lacking:

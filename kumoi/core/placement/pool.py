@@ -70,6 +70,7 @@ class PoolPlacer:
                 is_made_alike &= bool(self.table.active[row]) and view.devices == before.devices
                 if self.table.active[row]:
                     self._settle(row, before, -1)
+                self._departures_learn(before, view)
                 if _host_shape(view) != _host_shape(before):
                     self.table.row_put(row, _host_shape(view))
                     is_made_alike = False
@@ -113,6 +114,21 @@ class PoolPlacer:
         fresh._arrivals, fresh._seen = self._arrivals, self._seen
         fresh.learned_put(self.learned())
         return fresh
+
+    def _departures_learn(self, before: HostView, after: HostView) -> None:
+        staying = {holding.attempt_id for holding in after.holdings}
+        for holding in before.holdings:
+            if holding.attempt_id not in staying:
+                milli = [milli for _, milli in holding.devices]
+                self.placer.leave(
+                    Shape(
+                        holding.cpu_milli,
+                        holding.memory_bytes,
+                        holding.disk_bytes,
+                        len(milli),
+                        min(milli, default=DEVICE_MILLI) if len(milli) == 1 else DEVICE_MILLI,
+                    )
+                )
 
     def learned(self) -> bytes:
         """What the policy concluded so far: with it, another policy of the same name decides alike."""
