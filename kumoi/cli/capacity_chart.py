@@ -49,7 +49,9 @@ def chart_lines(capacity: Capacity, width: int, height: int = HEIGHT) -> Iterato
     planned = least_by_column(day_values(capacity.planned, since, until), columns)
     live = least_by_column(day_values(capacity.live, since, until), columns)
     top = top_gflops(capacity)
-    marks = {threshold * height // top: threshold for threshold in THRESHOLDS_GFLOPS if threshold <= top}
+    marks = {
+        max(threshold * height // top, 1): threshold for threshold in THRESHOLDS_GFLOPS if threshold <= top
+    }
     for row in range(height - 1, -1, -1):
         threshold = marks.get(row)
         label = f"{eflops_format(threshold)} >" if threshold else eflops_format(row * top // height)
