@@ -1,12 +1,13 @@
 """What the placement loop remembers between activations: hosts and promises, never anything but a copy."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kumoi.core.placement.snapshot import Hold, HostView, Inputs, Plan, PoolView, TaskView, inputs_digest
 from kumoi.core.queue.prices import Prices
 from kumoi.core.queue.standing import PoolUse
+from kumoi.model.time import US_PER_S
 from kumoi.store.placement import Decided
 from kumoi.store.placement_read import PoolRead
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 BASE_EVERY = 1_000
 """Plans of a pool that follow one recorded base."""
+BASE_AGE_US = 86_400 * US_PER_S
+"""How long plans follow one base: well below the time that plans are kept, so that none loses its base."""
 
 
 @dataclass(slots=True)
@@ -27,11 +30,13 @@ class PoolMemory:
     use: PoolUse = field(default_factory=PoolUse)
     promises: dict[str, Hold] = field(default_factory=dict)
     """Hosts kept for groups that wait, by group."""
-    _changed: dict[str, None] = field(default_factory=dict)
-    """Hosts that changed since the plan recorded last, in the order of their first change."""
+    _changed: dict[str, HostView] = field(default_factory=dict)
+    """Hosts that changed since the plan recorded last, in the order of their first change: also those that
+    came and went, for a replay to give every host the row that it has here."""
     _gone: set[str] = field(default_factory=set)
     _base_id: str | None = None
     """The plan that recorded all hosts; None while none has, or a new one is due."""
+    _base_us: int = 0
     _previous_id: str | None = None
     _digest: str = ""
     _plans: int = 0
@@ -44,21 +49,22 @@ class PoolMemory:
             self.use.host_enter(view)
             self.hosts[view.id] = view
         if read.base is not None:
-            self.placer.hosts_put(read.base)
+            self.placer.hosts_put(self._base())
             return
         self.placer.hosts_put(read.changed)
         self.placer.hosts_remove(read.gone)
         for view in read.changed:
-            self._changed.setdefault(view.id)
+            self._changed[view.id] = view
             self._gone.discard(view.id)
         for host_id in read.gone:
             self._leave(host_id)
             del self.hosts[host_id]
             self._gone.add(host_id)
 
-    def base_renew_due(self) -> None:
-        """Begin a new chain of recorded inputs where the last one is long, or was never begun."""
-        if self._plans >= BASE_EVERY or (self._base_id is None and (self._changed or self._gone)):
+    def base_renew_due(self, now_us: int) -> None:
+        """Begin a new chain of recorded inputs where the last one is long or old, or was never begun."""
+        is_over = self._plans >= BASE_EVERY or now_us - self._base_us >= BASE_AGE_US
+        if is_over if self._base_id is not None else self._changed or self._gone:
             self.placer = self.placer.anew(self._base())
             self._base_id = self._previous_id = None
             self._plans = 0
@@ -78,7 +84,7 @@ class PoolMemory:
         inputs = Inputs(
             pool=self.view,
             base=None if follows else self._base(),
-            changed=self._named(self._changed) if follows else (),
+            changed=tuple(self._changed.values()) if follows else (),
             gone=tuple(sorted(self._gone)) if follows else (),
             tasks=tuple(tasks),
             holds=tuple(holds),
@@ -100,7 +106,8 @@ class PoolMemory:
 
     def recorded(self, decided: Decided, plan_id: str) -> None:
         """The plan is in the store: the next one tells only what changed since."""
-        self._base_id = self._base_id or plan_id
+        if self._base_id is None:
+            self._base_id, self._base_us = plan_id, decided.plan.decided_us
         self._previous_id, self._digest = plan_id, decided.digest
         self._plans += 1
         self._changed.clear()
@@ -110,10 +117,7 @@ class PoolMemory:
 
     def _base(self) -> tuple[HostView, ...]:
         """All hosts, in the order of a replay's rows."""
-        return self._named(sorted(self.hosts))
-
-    def _named(self, host_ids: Collection[str]) -> tuple[HostView, ...]:
-        return tuple(self.hosts[host_id] for host_id in host_ids if host_id in self.hosts)
+        return tuple(self.hosts[host_id] for host_id in sorted(self.hosts))
 
     def _leave(self, host_id: str) -> None:
         before = self.hosts.get(host_id)
