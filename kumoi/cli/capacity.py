@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from kumoi.cli import capacity_chart
 from kumoi.cli.capacity_svg import svg_of
@@ -12,7 +13,7 @@ from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
 from kumoi.cli.output import Column
-from kumoi.cli.session import Session, pass_session
+from kumoi.cli.session import NAMES_MAX, Session, pass_session
 from kumoi.model.capacity import Capacity, eflops_format
 
 COLUMNS = (
@@ -28,6 +29,8 @@ COLUMNS = (
     Column("gflops", "EFLOPS", lambda gflops: eflops_format(gflops, digits=7)),
     Column("attested", "ATTESTED"),
 )
+SHORT = ("source", "site", "model", "service_start", "count", "healthy", "gflops", "attested")
+"""The columns that people get: a terminal has little room."""
 
 
 @click.command("capacity", cls=Command)
@@ -62,7 +65,9 @@ def _show(session: Session, account: Capacity) -> None:
     session.out.line("")
     for line in capacity_chart.chart_lines(account, width):
         session.out.line(line)
-    session.out.rows(account.classes, COLUMNS)
+    names = {site.id: site.name for site in session.client.sites.list(limit=NAMES_MAX)}
+    named = [replace(one, site=names.get(one.site, one.site)) for one in account.classes]
+    session.out.rows(named, [column for column in COLUMNS if column.name in SHORT])
     if account.classes_left_out:
         session.out.note(_("{count} more are left out").format(count=account.classes_left_out))
 

@@ -172,6 +172,7 @@ def test_a_terminal_gets_gauges_and_a_chart(kumoi, monkeypatch):
     assert "(1) 0.75 EFLOPS from services that start by 2025-09-30" in ran.out
     assert "(2) 7.50 EFLOPS from services that start from 2025-10-01 to 2028-03-31" in ran.out
     assert "EFLOPS by day" in ran.out
+    assert "tokyo" in ran.out, "the site's name, not its id"
     assert "H200" in ran.out
 
 
