@@ -19,10 +19,15 @@ from kumoi.store.writer import Change
 NO_CONTENT = Written(204, b"")
 
 
-async def quota_list(plane: Plane, actor: Actor, organization: str) -> Page[Quota]:
+async def quota_list(
+    plane: Plane, actor: Actor, organization: str, limit: int, cursor: str | None
+) -> Page[Quota]:
     """The quotas of an organization: resources that are not named have no limit."""
     organization_id = await organization_authorized(plane, actor, Action.QUOTA_LIST, organization)
-    return Page(tuple(await plane.store.read(shares.quota_list, organization_id)), None)
+    listing = f"quotas/{organization_id}"
+    after = plane.cursors.open(listing, cursor) or ""
+    rows = [row for row in await plane.store.read(shares.quota_list, organization_id) if row.resource > after]
+    return plane.cursors.page(listing, rows, limit, lambda quota: quota.resource)
 
 
 async def quota_write(

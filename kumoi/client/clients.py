@@ -15,6 +15,7 @@ from kumoi.client.log import Log
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
+from kumoi.client.shares import Budgets, FairShares, Quotas, Rates, Reservations
 
 TIMEOUT_S: Final = 30.0
 
@@ -42,6 +43,11 @@ class _Client(Group[D], Generic[D]):
         self.capacity: CapacityAccount[D] = CapacityAccount(driver)
         self.capacity_plans: CapacityPlans[D] = CapacityPlans(driver)
         self.device_models: DeviceModels[D] = DeviceModels(driver)
+        self.quotas: Quotas[D] = Quotas(driver)
+        self.budgets: Budgets[D] = Budgets(driver)
+        self.fair_shares: FairShares[D] = FairShares(driver)
+        self.rates: Rates[D] = Rates(driver)
+        self.reservations: Reservations[D] = Reservations(driver)
         self.usage: Usages[D] = Usages(driver)
         self.events: Events[D] = Events(driver)
         self.log: Log[D] = Log(driver)

@@ -44,6 +44,7 @@ from kumoi.model.places import (
 )
 from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import Usage
+from kumoi.model.shares import Budget, FairShare, Quota, QuotaResource, Rate, Reservation
 
 TOKEN = "kumoi_" + "A" * 43 + "abcdef"
 AT = "2026-01-31T09:00:00.000000Z"
@@ -73,6 +74,11 @@ PROJECT_ROW = Project(PROJECT, ORG, "genome", "active", "general", "JP", AT, 1)
 SITE_ROW = Site(SITE, "tokyo", "JP", (SiteFunction.COMPUTE,), "", {}, AT)
 DECISION_ROW = PlanSummary(DECISION, POOL, "kumoi", AT, "0" * 64)
 DECISION_RECORD = PlanRecord(DECISION, POOL, "kumoi", 7, AT, "0" * 64, "{}", ())
+QUOTA = Quota(ORG, QuotaResource.CPU_MILLI, 8_000, 500, 3)
+BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)
+FAIR_SHARE = FairShare(ORG, 2, 1)
+RATE = Rate(POOL, 1_000_000, 250_000, 350_000_000, 1)
+RESERVATION = Reservation(id_make(IdKind.RESERVATION), ORG, "launch", POOL, 4, AT, AT, "held", AT, 1)
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)
 
 

@@ -23,9 +23,11 @@ from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
 from kumoi.model.places import PoolCreate, SiteCreate
 from kumoi.model.records import Page
+from kumoi.model.shares import QuotaResource, RateWrite, ReservationCreate
 
 EVENT = rows.id_make(IdKind.EVENT, 2)
 JOB = rows.id_make(IdKind.JOB, 100)
+CPU = QuotaResource.CPU_MILLI
 SPEC = JobSpec(("echo", "hello"), name="greet")
 Call = Callable[[Any], Any]
 Check = Callable[[Any], object]
@@ -147,6 +149,32 @@ TABLE: list[tuple[str, Call, Check]] = [
     ),
     ("files.list", lambda c: c.files.list(rows.PROJECT, "in/"), lambda r: r[0].path == "in/a b.csv"),
     ("files.delete", lambda c: c.files.delete(rows.PROJECT, "in/a b.csv"), lambda r: r is None),
+    ("quotas.list", lambda c: c.quotas.list("acme"), lambda r: r == [rows.QUOTA]),
+    ("quotas.put", lambda c: c.quotas.put("acme", CPU, 5, version=3), lambda r: r.most == 5),
+    ("quotas.delete", lambda c: c.quotas.delete("acme", CPU, 3), lambda r: r is None),
+    ("budgets.get", lambda c: c.budgets.get("acme"), lambda r: r == rows.BUDGET),
+    ("budgets.put", lambda c: c.budgets.put("acme", 7), lambda r: r.month_microyen == 7),
+    ("budgets.delete", lambda c: c.budgets.delete("acme", 2), lambda r: r is None),
+    ("fair_shares.get", lambda c: c.fair_shares.get("acme"), lambda r: r == rows.FAIR_SHARE),
+    ("fair_shares.put", lambda c: c.fair_shares.put("acme", 9, version=1), lambda r: r.weight == 9),
+    ("rates.list", lambda c: c.rates.list(), lambda r: r == [rows.RATE]),
+    ("rates.put", lambda c: c.rates.put("default", RateWrite(7)), lambda r: r.cpu_core_hour_microyen == 7),
+    ("reservations.list", lambda c: c.reservations.list("acme"), lambda r: r == [rows.RESERVATION]),
+    (
+        "reservations.get",
+        lambda c: c.reservations.get("acme", rows.RESERVATION.id),
+        lambda r: r == rows.RESERVATION,
+    ),
+    (
+        "reservations.create",
+        lambda c: c.reservations.create("acme", ReservationCreate("n", "default", 2, rows.AT, rows.AT)),
+        lambda r: r.host_count == 2,
+    ),
+    (
+        "reservations.cancel",
+        lambda c: c.reservations.cancel("acme", rows.RESERVATION.id),
+        lambda r: r.state == "cancelled",
+    ),
     ("usage.project", lambda c: c.usage.project(rows.PROJECT), lambda r: r == rows.USAGE),
     ("usage.organization", lambda c: c.usage.organization("acme"), lambda r: r.project is None),
     ("usage.platform", lambda c: c.usage.platform(), lambda r: r == [rows.USAGE]),

@@ -27,7 +27,14 @@ _RESERVATIONS = f"{_ORGANIZATION}/reservations"
 _RESERVATION = f"{_RESERVATIONS}/{{reservation}}"
 
 SHARE_ROUTES: tuple[Route, ...] = (
-    Route("GET", f"{_ORGANIZATION}/quotas", shares.quota_list, A.QUOTA_LIST, Page[Quota]),
+    Route(
+        "GET",
+        f"{_ORGANIZATION}/quotas",
+        shares.quota_list,
+        A.QUOTA_LIST,
+        Page[Quota],
+        query=PageQuery,
+    ),
     Route(
         "PUT",
         _QUOTA,

@@ -5,16 +5,19 @@ from typing import TYPE_CHECKING
 from kumoi.app import shares
 from kumoi.model.shares import FairShareWrite, QuotaResource, QuotaWrite
 from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
-from kumoi.web.api.parameters import NoQuery
+from kumoi.web.api.parameters import NoQuery, PageQuery
 from kumoi.web.api.request import Request
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
 
 
-async def quota_list(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
+async def quota_list(plane: "Plane", request: Request[None, PageQuery]) -> Answer:
     """Quotas of an organization, with what is used of them."""
-    return answer_json(await shares.quota_list(plane, request.actor, request.path["organization"]))
+    query = request.query
+    return answer_json(
+        await shares.quota_list(plane, request.actor, request.path["organization"], query.limit, query.cursor)
+    )
 
 
 async def quota_write(plane: "Plane", request: Request[QuotaWrite, NoQuery]) -> Answer:
