@@ -13,8 +13,7 @@ class Mix:
     """The last arrivals, at most `WINDOW_ARRIVALS`, and the departures since the last look."""
 
     def __init__(self) -> None:
-        self._shapes: deque[Shape] = deque()
-        self._counts: Counter[Shape] = Counter()
+        self._shapes: deque[Shape] = deque(maxlen=WINDOW_ARRIVALS)
         self._arrived = 0
         self._looked = 0
         self._left = 0
@@ -23,12 +22,6 @@ class Mix:
         """A task arrived, whether or not there was room for it."""
         self._arrived += 1
         self._shapes.append(shape)
-        self._counts[shape] += 1
-        if len(self._shapes) > WINDOW_ARRIVALS:
-            oldest = self._shapes.popleft()
-            self._counts[oldest] -= 1
-            if not self._counts[oldest]:
-                del self._counts[oldest]
 
     def leave(self) -> None:
         """A task departed."""
@@ -40,10 +33,10 @@ class Mix:
         After `FIRST_ARRIVALS`, then each time that `GROWTH` times as many have arrived: often while little is
         known. Later each time that the window is all new or, if that is more, as many came as are hosts.
         """
-        wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, hosts)) or FIRST_ARRIVALS
-        return self._arrived - self._looked >= wait
+        wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, hosts))
+        return self._arrived - self._looked >= max(FIRST_ARRIVALS, wait)
 
-    def look(self) -> tuple[dict[Shape, int], float]:
+    def look(self) -> tuple[Counter[Shape], float]:
         """How many of each shape are in the window, and the turnover since the last look.
 
         The turnover is departures per arrival, at most 1: 0 while room is filled for good, 1 when as many
@@ -51,4 +44,4 @@ class Mix:
         """
         turnover = min(1.0, self._left / max(1, self._arrived - self._looked))
         self._looked, self._left = self._arrived, 0
-        return dict(self._counts), turnover
+        return Counter(self._shapes), turnover
