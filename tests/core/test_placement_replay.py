@@ -15,7 +15,7 @@ from placement_pools import NOW_US, holds, host_views, hosts, pool_views, tasks
 from kumoi.core.placement import fgd, mix
 from kumoi.core.placement.pool import PoolPlacer
 from kumoi.core.placement.registry import POLICY_NAMES
-from kumoi.core.placement.replay import ReplayError, replay
+from kumoi.core.placement.replay import replay
 from kumoi.core.placement.snapshot import (
     DeviceView,
     Hold,
@@ -24,6 +24,7 @@ from kumoi.core.placement.snapshot import (
     Inputs,
     Plan,
     PoolView,
+    ReplayError,
     TaskView,
     Window,
     inputs_digest,
@@ -127,9 +128,10 @@ def others(value: Any) -> Iterator[Any]:
         yield SpreadOver.FAILURE_DOMAIN
     elif isinstance(value, int):
         yield value + 1
-    elif isinstance(value, str | bytes):
-        yield value + value[:1]
-        yield value[:-1]
+    elif isinstance(value, str):
+        yield f"{value}!"
+    elif isinstance(value, bytes):
+        yield value + b"!"
     elif isinstance(value, tuple):
         yield value[1:]
         for index, one in enumerate(value):
