@@ -12,6 +12,7 @@ from kumoi.core.placement.snapshot import Hold, PoolView, TaskView
 from kumoi.core.queue.backfill import group_date
 from kumoi.core.queue.fairness import NOTHING, dominant_share, usage_decay
 from kumoi.core.queue.order import AGING_S, Waiting, order
+from kumoi.core.queue.outlook import Scene
 from kumoi.core.queue.promises import group_id, promises_make
 from kumoi.core.queue.standing import Standing
 from kumoi.model.time import US_PER_S
@@ -134,7 +135,7 @@ class Kumoi:
         # A promise that ran out held for this pass too: made anew, it can only come nearer.
         kept = {key: hold for key, hold in self._kept.items() if now_us < hold.until_us}
         promises = promises_make(
-            [group.tasks for group in refused], POOL, cluster.views, cluster.use, now_us, kept
+            [group.tasks for group in refused], POOL, Scene.of(cluster.views), cluster.use, now_us, kept
         )
         self._kept = {hold.group_id: hold for hold in promises.holds}
         return started, promises.evicted

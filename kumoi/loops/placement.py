@@ -10,10 +10,12 @@ from itertools import groupby
 
 from kumoi.core.placement.snapshot import Placed, Plan, Refused, TaskView
 from kumoi.core.queue.order import order
+from kumoi.core.queue.outlook import Scene
 from kumoi.core.queue.prices import Prices
-from kumoi.core.queue.promises import Promises, hosts_after, promises_make
+from kumoi.core.queue.promises import PROMISE_S, Promises, hosts_after, promises_make
 from kumoi.loops.context import LoopContext
 from kumoi.loops.placement_memory import PlacementMemory, PoolMemory
+from kumoi.model.time import US_PER_S
 from kumoi.store import placement, placement_read
 from kumoi.store.attempts import attempts_preempt
 from kumoi.store.database import Connection
@@ -139,8 +141,11 @@ def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answ
     lacking = _groups(tasks, refused)
     if not lacking:
         return _Answer(tasks, placed, refused, Promises(holds), read.prices)
-    hosts = hosts_after(pool.hosts.values(), placed, {task.id: task for task in tasks}, now_us)
-    promises = promises_make(lacking, pool.view, hosts, pool.use, now_us, pool.promises)
+    after = hosts_after(pool.hosts, placed, {task.id: task for task in tasks}, now_us)
+    scene = Scene(pool.outlook, after)
+    vain = pool.vain_us.keys()
+    promises = promises_make(lacking, pool.view, scene, pool.use, now_us, pool.promises, vain)
+    pool.vain_us |= dict.fromkeys(promises.vain, now_us + PROMISE_S * US_PER_S)
     if placed and len(promises.holds) > len(holds):
         # What was promised only now must hold for this pass, too.
         placed, refused = pool.placer.place(tasks, now_us, promises.holds)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kumoi.core.placement.snapshot import Hold, HostView, Inputs, Plan, PoolView, TaskView, inputs_digest
+from kumoi.core.queue.outlook import Outlook
 from kumoi.core.queue.prices import Prices
 from kumoi.core.queue.standing import PoolUse
 from kumoi.model.time import US_PER_S
@@ -26,10 +27,12 @@ class PoolMemory:
 
     view: PoolView
     placer: "PoolPlacer"
-    hosts: dict[str, HostView] = field(default_factory=dict)
+    outlook: Outlook = field(default_factory=Outlook)
     use: PoolUse = field(default_factory=PoolUse)
     promises: dict[str, Hold] = field(default_factory=dict)
     """Hosts kept for groups that wait, by group."""
+    vain_us: dict[str, int] = field(default_factory=dict)
+    """Groups for which nothing could be done, with when they are asked for again."""
     _changed: dict[str, HostView] = field(default_factory=dict)
     """Hosts that changed since the plan recorded last, in the order of their first change: also those that
     came and went, for a replay to give every host the row that it has here."""
@@ -42,12 +45,17 @@ class PoolMemory:
     _plans: int = 0
     _learned: bytes | None = None
 
+    @property
+    def hosts(self) -> dict[str, HostView]:
+        """The hosts that may take work, by id."""
+        return self.outlook.hosts
+
     def take_in(self, read: PoolRead) -> None:
         """Follow the rows."""
         for view in read.base or read.changed:
             self._leave(view.id)
             self.use.host_enter(view)
-            self.hosts[view.id] = view
+            self.outlook.host_put(view)
         if read.base is not None:
             self.placer.hosts_put(self._base())
             return
@@ -58,7 +66,7 @@ class PoolMemory:
             self._gone.discard(view.id)
         for host_id in read.gone:
             self._leave(host_id)
-            del self.hosts[host_id]
+            self.outlook.host_remove(host_id)
             self._gone.add(host_id)
 
     def base_renew_due(self, now_us: int) -> None:
@@ -72,8 +80,9 @@ class PoolMemory:
             self._gone.clear()
 
     def promises_drop(self, now_us: int) -> None:
-        """Forget promises that ran out."""
+        """Forget promises that ran out, and what was in vain long ago."""
         self.promises = {name: hold for name, hold in self.promises.items() if now_us < hold.until_us}
+        self.vain_us = {name: until_us for name, until_us in self.vain_us.items() if now_us < until_us}
 
     def decided(
         self, plan: Plan, tasks: Sequence[TaskView], holds: Sequence[Hold], prices: Prices

@@ -62,9 +62,13 @@ class _Unit:
 
 def floors_protect(hosts: Iterable[HostView], capacity: Amounts) -> frozenset[str]:
     """The attempts that stand within their class's floor (`CLASS_FLOORS`), the longest placed first."""
+    return floor_protects([holding for host in hosts for holding in host.holdings], capacity)
+
+
+def floor_protects(holdings: Iterable[Holding], capacity: Amounts) -> frozenset[str]:
+    """`floors_protect` of this work, which has to be all of its classes in the pool."""
     held = [NOTHING for _ in CLASS_FLOORS]
     protected: set[str] = set()
-    holdings = [holding for host in hosts for holding in host.holdings]
     for holding in sorted(holdings, key=lambda one: (one.placed_us, one.attempt_id)):
         rank = holding.class_rank
         if dominant_share(held[rank], capacity) < CLASS_FLOORS[rank]:
