@@ -54,7 +54,7 @@ class Mix:
 
     hosts: int = 32
     organizations: int = 24
-    days: float = 2.0
+    days: float = 1.0
     load: float = 0.9
 
 

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="runs, of seeds one after the other")
     parser.add_argument("--hosts", type=int, default=32, help="hosts of 8 devices and 128 cores")
     parser.add_argument("--organizations", type=int, default=24)
-    parser.add_argument("--days", type=float, default=2.0)
+    parser.add_argument("--days", type=float, default=1.0)
     parser.add_argument("--load", type=float, default=0.9, help="devices asked for over devices there are")
     parser.add_argument("--chart", type=Path, help="where the chart of waiting times goes, as SVG")
     options = parser.parse_args(arguments)
