@@ -155,3 +155,45 @@ def test_every_recorded_plan_is_decided_again_alike(
     assert len(rows) > 20
     assert len(bases) >= len(rows) / 15
     assert any(row.base_id != row.id for row in rows)
+
+
+def test_a_host_that_came_and_went_between_plans_keeps_its_place_in_a_replay(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placement, "POLICY", "best_fit")
+    whole = Resources(cpu_milli=8_000)
+
+    def submit(resources: Resources = whole) -> str:
+        return world.region.job_add(JobSpec(command=("true",), resources=resources))
+
+    def host_add(name: str) -> str:
+        return world.region.host_add(name, cpu_milli=8_000, memory_bytes=16 * GIB)
+
+    submit()
+    world.activate("hosts", "jobs", "placement")
+    submit(Resources(cpu_milli=100, devices=(DeviceRequest("gpu"),)))
+    early = host_add("early")
+    world.activate("jobs", "placement")
+    world.set(schema.hosts, early, state="draining")
+    late = host_add("late")
+    world.activate("placement")
+    small = submit(Resources(cpu_milli=100))
+    world.activate("jobs", "placement")
+    assert [row.host_id for row in world.attempts(small)] == [late]
+    later = host_add("later")
+    world.set(schema.hosts, early, state="schedulable")
+    last = submit()
+    world.activate("jobs", "placement")
+    assert [row.host_id for row in world.attempts(last)] == [early]
+    assert later != early
+    assert len({row.base_id for row in plans_check(world)}) == 1
+
+
+def test_a_base_is_renewed_before_it_is_dropped(world: World) -> None:
+    for _ in range(3):
+        world.region.job_add(JobSpec(command=("true",), resources=Resources(cpu_milli=100)))
+        world.activate("hosts", "jobs", "placement")
+        assert len(plans_check(world)) == 1
+        world.clock.pass_s(40 * DAY_S)
+        world.activate("retention")
+        assert plans_check(world) == []

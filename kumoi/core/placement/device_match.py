@@ -1,10 +1,10 @@
-"""Devices for the several requests of one task: each its own, so that requests do not take from each other."""
+"""Devices for the several requests of one task: each its own, so that none takes another's."""
 
 from collections.abc import Sequence
 
 
 def devices_match(wanted: Sequence[Sequence[int]]) -> list[int] | None:
-    """A slot for each entry, out of those that it lists in its order of preference; None if there are too few.
+    """A slot for each entry out of those that it lists, the preferred first; None if there are too few.
 
     Kuhn's algorithm: an entry whose slots are all taken makes their holders move on to others.
     """

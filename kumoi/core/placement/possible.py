@@ -315,7 +315,8 @@ def _gang_places(groups: Sequence[HostGroup], spec: JobSpec) -> dict[str, int]:
     domains: defaultdict[tuple[str, str], int] = defaultdict(int)
     for number, group in enumerate(groups):
         on_one = _tasks_on(group, spec.resources)
-        if spread is not None and spread.over is SpreadOver.HOST:
+        # A host without a failure domain is one by itself.
+        if spread is not None and (spread.over is SpreadOver.HOST or not group.failure_domain):
             on_one = min(on_one, spread.most)
         place = ""
         if within is GangScope.HOST or (within is GangScope.FABRIC_ISLAND and not group.fabric_island):
@@ -325,8 +326,8 @@ def _gang_places(groups: Sequence[HostGroup], spec: JobSpec) -> dict[str, int]:
         hosts = 1 if place.startswith("/") else group.count
         domains[place, group.failure_domain] += on_one * hosts
     places: defaultdict[str, int] = defaultdict(int)
-    for (place, _domain), tasks in domains.items():
-        by_domain = spread is not None and spread.over is SpreadOver.FAILURE_DOMAIN
+    for (place, domain), tasks in domains.items():
+        by_domain = spread is not None and spread.over is SpreadOver.FAILURE_DOMAIN and domain
         places[place] += min(tasks, spread.most) if spread is not None and by_domain else tasks
     return places
 
