@@ -161,6 +161,8 @@ HOST = HostGroup(8_000, 16 * GIB, GIB, (DeviceGroup("gpu", "h200", "", 4),), "is
 BARE = HostGroup(32_000, 64 * GIB, 4 * GIB, (), "island-2", "rack-2")
 PARTS = replace(HOST, devices=(DeviceGroup("gpu", "h200", "1g.18gb", 7), DeviceGroup("npu", "x1", "", 1)))
 
+MIXED = replace(HOST, devices=(DeviceGroup("gpu", "a100", "", 1), DeviceGroup("gpu", "h200", "", 1)))
+
 
 def spec_of(**resources: Any) -> JobSpec:
     return JobSpec(command=("true",), resources=Resources(**resources))
@@ -202,6 +204,8 @@ def gpus(count: int = 1, **more: Any) -> tuple[DeviceRequest, ...]:
          {"cpu_milli": 8_000, "memory_bytes": 16 * GIB, "devices": "4 gpu h200"}),
         ([HOST], spec_of(devices=(*gpus(3), *gpus(2))), "host_combination", "/resources",
          {"devices": "4 gpu h200"}),
+        ([MIXED], spec_of(devices=(*gpus(models=("a100",)), *gpus(2))), "host_combination", "/resources",
+         {"devices": "1 gpu a100, 1 gpu h200"}),
         ([HOST], gang_of(5), "gang_too_large_for_pool", "/array_size", {"most": 4, "size": 5}),
         ([HOST, BARE], gang_of(13), "gang_too_large_for_pool", "/array_size", {"most": 12, "size": 13}),
         ([HOST, BARE], gang_of(9, gang_within=GangScope.HOST), "gang_too_large_for_pool", "/array_size",
@@ -237,6 +241,8 @@ def test_a_refusal_names_the_nearest_thing_that_would_fit(
         ([HOST], spec_of(devices=gpus(milli=1))),
         ([HOST], spec_of(devices=(*gpus(2), *gpus(2)))),
         ([PARTS], spec_of(devices=(*gpus(7, partition="1g.18gb"), DeviceRequest("npu")))),
+        ([MIXED], spec_of(devices=(*gpus(models=("a100",)), *gpus()))),
+        ([MIXED], spec_of(devices=(*gpus(), *gpus(models=("a100",))))),
         ([HOST, BARE], gang_of(12)),
         ([HOST, BARE], gang_of(8, gang_within=GangScope.HOST)),
         ([HOST], gang_of(4, gang_within=GangScope.FABRIC_ISLAND)),

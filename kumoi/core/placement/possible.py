@@ -214,13 +214,14 @@ def _tasks_on(group: HostGroup, wanted: Resources) -> int:
 
 
 def _requests_on(group: HostGroup, request: DeviceRequest, together: Sequence[DeviceRequest]) -> int:
-    """An upper bound: devices that serve this request, over all requests that compete for the same ones."""
+    """An upper bound: devices that serve this request, over all requests that no others serve."""
     serving = [device for device in group.devices if device_serves(device, request)]
     count = sum(device.count for device in serving)
     if request.milli < DEVICE_MILLI:
         return count * (DEVICE_MILLI // request.milli)
-    alike = [other for other in together if all(device_serves(device, other) for device in serving)]
-    return count // max(1, sum(other.count for other in alike if other.milli == DEVICE_MILLI))
+    rest = [device for device in group.devices if device not in serving]
+    bound = [other for other in together if not any(device_serves(device, other) for device in rest)]
+    return count // max(1, sum(other.count for other in bound if other.milli == DEVICE_MILLI))
 
 
 def device_serves(device: DeviceGroup, request: DeviceRequest) -> bool:
