@@ -51,6 +51,6 @@ def test_looks_are_early_at_first_and_then_one_a_window() -> None:
     assert looks(later[-1], hosts=100) == first + later
 
 
-def test_many_hosts_are_priced_again_only_after_as_many_arrivals() -> None:
+def test_the_more_hosts_the_more_arrivals_to_a_look() -> None:
     hosts = 20_000
-    assert looks(60_000, hosts) == [512, 2_048, 8_192, 28_192, 48_192]
+    assert looks(60_000, hosts) == [2_500, 10_000, 30_000, 50_000]

@@ -6,6 +6,7 @@ from kumoi.core.placement.shapes import Shape
 
 WINDOW_ARRIVALS = 4_096
 FIRST_ARRIVALS = 512
+HOSTS_PER_FIRST = 8
 GROWTH = 4
 
 
@@ -30,11 +31,12 @@ class Mix:
     def is_due(self, hosts: int) -> bool:
         """Whether enough arrived for another look.
 
-        After `FIRST_ARRIVALS`, then each time that `GROWTH` times as many have arrived: often while little is
-        known. Later each time that the window is all new or, if that is more, as many came as are hosts.
+        After `FIRST_ARRIVALS` (more where there are many hosts), then each time that `GROWTH` times as many
+        have arrived: often while little is known. Later each time that the window is all new or, if that is
+        more, as many came as are hosts.
         """
         wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, hosts))
-        return self._arrived - self._looked >= max(FIRST_ARRIVALS, wait)
+        return self._arrived - self._looked >= max(FIRST_ARRIVALS, hosts // HOSTS_PER_FIRST, wait)
 
     def look(self) -> tuple[Counter[Shape], float]:
         """How many of each shape are in the window, and the turnover since the last look.
