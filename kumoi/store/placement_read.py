@@ -35,7 +35,6 @@ from kumoi.store.schema import (
 )
 from kumoi.store.shares import standings_load
 
-FOREVER_US = 1 << 62
 WIDE_PER_JOB = 8
 WIDE_PER_ORGANIZATION = 100
 WINDOW_LEAST = 8
@@ -203,7 +202,7 @@ def pool_read(
     touched: Iterable[str],
     *,
     window: int,
-    now_us: int = FOREVER_US,
+    now_us: int,
     wide: bool = False,
 ) -> PoolRead:
     """All hosts of a pool where none are `known`, else those of them (and new ones) that were `touched`.
@@ -242,7 +241,7 @@ def hosts_named(connection: Connection, host_ids: Sequence[str]) -> list[tuple[s
 
 
 def waiting_read(
-    connection: Connection, pool_id: str, window: int, now_us: int = FOREVER_US, *, wide: bool = False
+    connection: Connection, pool_id: str, window: int, now_us: int, *, wide: bool = False
 ) -> dict[str, tuple[Waiting, ...]]:
     """Waiting tasks of a pool by organization: a part of the window for each of its classes, gangs complete.
 
