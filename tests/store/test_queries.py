@@ -8,14 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plan_rows import pool_look, read_decide, waiting_of
 from postgres_server import place_quick
 from region_rows import T0_US, RegionRows
 from sqlalchemy import Connection, event
 
-from kumoi.core.placement import place
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import AttemptOutcome, JobSpec
-from kumoi.store import attempts, hosts, jobs, orphans, placement, retention, schema, tasks
+from kumoi.store import (
+    attempts,
+    hosts,
+    jobs,
+    orphans,
+    placement,
+    placement_read,
+    plans,
+    retention,
+    schema,
+    tasks,
+)
 from kumoi.store.attempts import AttemptEnd
 from kumoi.store.database import Store
 from kumoi.store.events import event_list, event_list_logged
@@ -28,6 +39,8 @@ RECENT = 3_000
 """Of so many of the jobs there are rows beside their own."""
 ENDED_ATTEMPTS = 1_000
 LIVE_ATTEMPTS = 50
+PLANS = 1_000
+PLANS_OF_BASE = 100
 HOUR_US = 3_600_000_000
 LARGE = {
     *("jobs", "job_dependencies", "tasks", "attempts", "attempt_devices", "events", "usage_intervals"),
@@ -35,7 +48,7 @@ LARGE = {
 }
 PARTIAL = re.compile(
     r"USING (COVERING )?INDEX (ix_tasks_queue|ix_jobs_(pending|waiting|ended)|ix_attempts_(live|log)"
-    r"|ix_attempts_engine|ix_tombstones_kept|ix_events_unlogged|uq_attempts_live_task|uq_attempt_devices_held)"
+    r"|ix_attempts_engine|ix_tombstones_kept|ix_events_unlogged|uq_attempts_live_task|ix_attempt_devices_held)"
 )
 
 
@@ -49,6 +62,7 @@ class Filled:
         self.job_ids = ids_new(IdKind.JOB, JOBS)
         self.task_ids = ids_new(IdKind.TASK, RECENT - 1_000)
         self.attempt_ids = ids_new(IdKind.ATTEMPT, ENDED_ATTEMPTS + LIVE_ATTEMPTS)
+        self.plan_ids = ids_new(IdKind.PLAN, PLANS)
         self.store.transact_wait(None, self._fill)
 
     def _fill(self, connection: Connection) -> None:
@@ -58,6 +72,7 @@ class Filled:
         insert_many(
             connection, schema.attempts, [self._attempt(n) for n in range(ENDED_ATTEMPTS + LIVE_ATTEMPTS)]
         )
+        insert_many(connection, schema.plans, [self._plan(n) for n in range(PLANS)])
         row = self.region.event()
         event_ids = ids_new(IdKind.EVENT, RECENT)
         insert_many(
@@ -88,6 +103,20 @@ class Filled:
             "priority": 0,
             "state": state,
             "not_before_us": T0_US,
+        }
+
+    def _plan(self, n: int) -> dict[str, Any]:
+        return {
+            "id": self.plan_ids[n],
+            "pool_id": self.region.pool,
+            "decided_us": T0_US + n,
+            "policy": "best_fit",
+            "seed": 1,
+            "snapshot_digest": "",
+            "body": "{}",
+            "base_id": self.plan_ids[n // PLANS_OF_BASE * PLANS_OF_BASE],
+            "previous_id": None,
+            "inputs": b"",
         }
 
     def _attempt(self, n: int) -> dict[str, Any]:
@@ -141,9 +170,9 @@ def end_of(attempt_id: str) -> AttemptEnd:
 
 
 def plan_apply(connection: Connection, filled: Filled) -> None:
-    snapshot = placement.snapshot_load(connection, 256)
-    plan = place(snapshot, T0_US, 1)
-    assert placement.plan_apply(connection, plan, snapshot, epoch=1, now_us=T0_US, cell=0) > 0
+    read = pool_look(connection, filled.region.pool, window=256)
+    decided = read_decide(read, waiting_of(read)[:256])
+    assert placement.plan_apply(connection, decided, [1, 2], epoch=1, now_us=T0_US, cell=0).placed > 0
 
 
 QUERIES: dict[str, Any] = {
@@ -161,8 +190,14 @@ QUERIES: dict[str, Any] = {
     "task_list": lambda c, f: tasks.task_list(c, f.job_ids[-RECENT], 100, -1),
     "attempt_find": lambda c, f: tasks.attempt_find(c, f.job_ids[-RECENT], 0, None),
     "placements_of": lambda c, f: tasks.placements_of(c, f.job_ids[-RECENT]),
-    "snapshot_load": lambda c, f: placement.snapshot_load(c, 256),
+    "pools_waiting": lambda c, f: placement_read.pools_waiting(c, T0_US),
+    "pool_read": lambda c, f: pool_look(c, f.region.pool, window=256),
+    "pool_read wide": lambda c, f: pool_look(c, f.region.pool, window=5_000, wide=True),
+    "hosts_named": lambda c, f: placement_read.hosts_named(c, [f.host]),
+    "touches_read": lambda c, f: placement_read.touches_read(c),
+    "task_waiting_first": lambda c, f: placement_read.task_waiting_first(c, f.job_ids[-1_010]),
     "plan_apply": plan_apply,
+    "plan_record": lambda c, f: plans.plan_record(c, f.plan_ids[-1]),
     "attempts_to_start": lambda c, f: attempts.attempts_to_start(c, "fake", 64),
     "attempts_live": lambda c, f: attempts.attempts_live(c, "fake"),
     "attempts_leased": lambda c, f: attempts.attempts_leased(c, "fake"),
@@ -177,7 +212,7 @@ QUERIES: dict[str, Any] = {
     "refs_claim": lambda c, f: orphans.refs_claim(c, f.attempt_ids[:100], "i"),
     "hosts_settle": lambda c, f: hosts.hosts_settle(c, "fake", f.region.platform, T0_US),
     "idempotency_keys_drop": lambda c, f: retention.idempotency_keys_drop(c, T0_US, 500),
-    "plans_drop": lambda c, f: retention.plans_drop(c, T0_US, 500),
+    "plans_drop": lambda c, f: retention.plans_drop(c, T0_US + PLANS // 2, 500),
     "jobs_drop": lambda c, f: retention.jobs_drop(c, T0_US + 10, "i", 500),
     "logs_to_purge": lambda c, f: retention.logs_to_purge(c, "fake", T0_US + 10, 500),
     "tombstones_to_purge": lambda c, f: retention.tombstones_to_purge(c, "fake", 500),

@@ -182,17 +182,26 @@ def test_an_attempt_number_is_used_once(rows: Rows) -> None:
         rows.attempt(job, task, host)
 
 
-def test_a_device_is_held_once(rows: Rows) -> None:
+def test_a_device_is_held_to_its_thousandths(rows: Rows) -> None:
+    device = rows.device_add(rows.host_add("host-1"), 0)
+    for milli in (1, 1_000, 0):
+        rows.set(schema.devices, device, milli_used=milli)
+    for milli in (-1, 1_001):
+        with pytest.raises(ImpossibleState):
+            rows.set(schema.devices, device, milli_used=milli)
+
+
+def test_an_attempt_holds_a_part_of_a_device_once(rows: Rows) -> None:
     host, job = rows.host_add("host-1"), rows.job_add(JobSpec(command=("true",), array_size=2))
     device = rows.device_add(host, 0)
     one, two = (rows.attempt(job, rows.task(job, ordinal), host) for ordinal in range(2))
     rows.write(schema.attempt_devices, {"attempt_id": one, "device_id": device})
+    assert [row.milli for row in rows.rows(schema.attempt_devices)] == [1_000]
     with pytest.raises(DuplicateRow):
-        rows.write(schema.attempt_devices, {"attempt_id": two, "device_id": device})
-    rows.store.transact_wait(
-        None, lambda connection: connection.execute(schema.attempt_devices.update(), {"released": True})
-    )
-    rows.write(schema.attempt_devices, {"attempt_id": two, "device_id": device})
+        rows.write(schema.attempt_devices, {"attempt_id": one, "device_id": device, "milli": 1})
+    for milli in (0, 1_001):
+        with pytest.raises(ImpossibleState):
+            rows.write(schema.attempt_devices, {"attempt_id": two, "device_id": device, "milli": milli})
 
 
 def test_an_interval_has_a_length(rows: Rows) -> None:
