@@ -8,6 +8,7 @@ from kumoi.app.plane import Plane
 from kumoi.app.projects import project_authorized
 from kumoi.model.access import PLATFORM_TARGET, Action, Actor
 from kumoi.model.errors import Invalid
+from kumoi.model.jobs import DEVICE_MILLI
 from kumoi.model.records import Page, Usage
 from kumoi.model.time import US_PER_S, time_format, time_parse
 from kumoi.store import usage
@@ -129,5 +130,5 @@ def _usage(period: Period, total: UsageSum, organization_id: str, project_id: st
         cpu_s=total.cpu_us / US_PER_S,
         cpu_milli_s=total.cpu_milli_us // US_PER_S,
         memory_byte_s=total.memory_byte_us // US_PER_S,
-        device_s=total.device_us / US_PER_S,
+        device_s=total.device_milli_us / (DEVICE_MILLI * US_PER_S),
     )

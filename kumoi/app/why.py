@@ -27,8 +27,8 @@ _HELD = {
     HeldReason.OVER_QUOTA: "it would pass a quota of its organization: end work, or ask for a larger quota",
     HeldReason.OVER_BUDGET: "it would pass its organization's budget of this month",
 }
-_POLICY = "best_fit"
-"""Whether something fits does not depend on the policy; this one needs nothing learned."""
+_POLICY = "kumoi"
+"""Whether something fits does not depend on what the policy learned."""
 
 
 async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:

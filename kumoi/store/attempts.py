@@ -252,13 +252,13 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
     held = _devices_held(connection, list(rows))
     if held:
         _devices_release(connection, held)
-    counts = Counter(row.attempt_id for row in held)
+    milli = _milli_held(held)
     host_touch(connection, (row.host_id for row in rows.values()))
     quotas_release(connection, quota_charges(_amounts_held(rows.values(), held)))
     intervals = [
         interval
         for end in known
-        for interval in _interval_rows(rows[end.attempt_id], end, counts.get(end.attempt_id, 0))
+        for interval in _interval_rows(rows[end.attempt_id], end, milli[end.attempt_id])
     ]
     insert_many(connection, usage_intervals, intervals)
     move_many(
@@ -282,10 +282,8 @@ def attempts_meter(connection: Connection, engine: str, seen_us: int, limit: int
         due = intervals_due(row.metered_us or row.started_us, seen_us, ended=False)
         if not due:
             continue
-        counts = Counter(held.attempt_id for held in _devices_held(connection, [row.id]))
-        insert_many(
-            connection, usage_intervals, [_interval(row, cut, counts.get(row.id, 0), 0) for cut in due]
-        )
+        milli = _milli_held(_devices_held(connection, [row.id]))
+        insert_many(connection, usage_intervals, [_interval(row, cut, milli[row.id], 0) for cut in due])
         move_many(connection, [Move(attempts, row.id, row.state, row.state, {"metered_us": due[-1].end_us})])
         metered += 1
     return metered
@@ -381,15 +379,15 @@ def _task_move(row: AnyRow, following: TaskNext, now_us: int) -> Move:
     )
 
 
-def _interval_rows(row: AnyRow, end: AttemptEnd, device_count: int) -> list[dict[str, Any]]:
+def _interval_rows(row: AnyRow, end: AttemptEnd, device_milli: int) -> list[dict[str, Any]]:
     start_us = row.metered_us or _started_us(row, end)
     if start_us is None:
         return []
     cuts = intervals_due(start_us, end.ended_us, ended=True)
-    return [_interval(row, cut, device_count, end.cpu_us if cut is cuts[-1] else 0) for cut in cuts]
+    return [_interval(row, cut, device_milli, end.cpu_us if cut is cuts[-1] else 0) for cut in cuts]
 
 
-def _interval(row: AnyRow, cut: Interval, device_count: int, cpu_us: int) -> dict[str, Any]:
+def _interval(row: AnyRow, cut: Interval, device_milli: int, cpu_us: int) -> dict[str, Any]:
     return {
         "attempt_id": row.id,
         "start_us": cut.start_us,
@@ -398,7 +396,7 @@ def _interval(row: AnyRow, cut: Interval, device_count: int, cpu_us: int) -> dic
         "project_id": row.project_id,
         "cpu_milli": row.cpu_milli,
         "memory_bytes": row.memory_bytes,
-        "devices": device_count,
+        "device_milli": device_milli,
         "cpu_us": cpu_us,
     }
 
@@ -413,14 +411,20 @@ def _devices_release(connection: Connection, held: Sequence[AnyRow]) -> None:
 
 def _amounts_held(rows: Iterable[AnyRow], devices_held: Sequence[AnyRow]) -> dict[str, Amounts]:
     """What attempts held, by organization."""
-    milli: Counter[str] = Counter()
-    for held in devices_held:
-        milli[held.attempt_id] += held.milli
+    milli = _milli_held(devices_held)
     amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
     for row in rows:
         one = Amounts(row.cpu_milli, row.memory_bytes, row.disk_bytes, milli[row.id], 1)
         amounts[row.organization_id] = amounts[row.organization_id].plus(one)
     return amounts
+
+
+def _milli_held(devices_held: Sequence[AnyRow]) -> Counter[str]:
+    """Thousandths of devices, by attempt."""
+    milli: Counter[str] = Counter()
+    for held in devices_held:
+        milli[held.attempt_id] += held.milli
+    return milli
 
 
 def _devices_held(connection: Connection, attempt_ids: Sequence[str]) -> Sequence[AnyRow]:

@@ -20,7 +20,7 @@ class UsageSum:
     cpu_us: int = 0
     cpu_milli_us: int = 0
     memory_byte_us: int = 0
-    device_us: int = 0
+    device_milli_us: int = 0
 
 
 def project_usage(connection: Connection, project_id: str, since_us: int, until_us: int) -> UsageSum:
@@ -55,7 +55,7 @@ def _sums(
         (and_(table.c.start_us >= since_us, table.c.end_us <= until_us), table.c.cpu_us),
         else_=cast(cast(table.c.cpu_us, Float(53)) * within_us / length_us, BigInteger),
     )
-    size = (table.c.cpu_milli, table.c.memory_bytes, table.c.devices)
+    size = (table.c.cpu_milli, table.c.memory_bytes, table.c.device_milli)
     statement = (
         select(
             owner.label("owner_id"),
@@ -76,5 +76,5 @@ def _sums(
         total.cpu_us += row.used_us
         total.cpu_milli_us += row.cpu_milli * row.wall_us
         total.memory_byte_us += row.memory_bytes * row.wall_us
-        total.device_us += row.devices * row.wall_us
+        total.device_milli_us += row.device_milli * row.wall_us
     return found

@@ -50,7 +50,7 @@ def interval(tenant: Tenant, project: str, attempt: str, start_us: int, end_us: 
         "project_id": project,
         "cpu_milli": 2_000,
         "memory_bytes": 1 << 30,
-        "devices": 1,
+        "device_milli": 1_000,
         "cpu_us": (end_us - start_us) // 2,
         **more,
     }
@@ -97,7 +97,7 @@ def test_intervals_are_clipped_to_the_period(world: World, acme: Tenant) -> None
 def test_the_largest_attempts_do_not_overflow(world: World, acme: Tenant) -> None:
     project = acme.project("apollo")
     month_us = 31 * 24 * HOUR_US
-    size = {"cpu_milli": 1_024_000, "memory_bytes": 64 << 40, "devices": 512}
+    size = {"cpu_milli": 1_024_000, "memory_bytes": 64 << 40, "device_milli": 512_000}
     write(
         world,
         *(
@@ -141,7 +141,7 @@ def test_sums_equal_the_sum_by_hand(
             f"a{attempt}",
             T0_US + start * US_PER_S,
             T0_US + (start + duration) * US_PER_S,
-            devices=attempt,
+            device_milli=1_000 * attempt,
         )
         for attempt, start, duration in drawn
     ]

@@ -138,7 +138,7 @@ def test_devices_are_given_to_one_attempt_and_given_back(
     world.clock.pass_s(1)
     world.finish(job)
     world.rounds(1)
-    assert {row.devices for row in world.region.rows(schema.usage_intervals)} == {1}
+    assert {row.device_milli for row in world.region.rows(schema.usage_intervals)} == {1_000}
     check_ended(world)
 
 

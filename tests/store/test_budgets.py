@@ -44,7 +44,7 @@ def metered(region: RegionRows, attempt: str, start_us: int, end_us: int) -> Non
         "project_id": region.projects["one"],
         "cpu_milli": 1_000,
         "memory_bytes": GIB,
-        "devices": 1,
+        "device_milli": 1_000,
         "cpu_us": 0,
     }
     region.write(schema.usage_intervals, row)

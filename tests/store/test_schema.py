@@ -213,7 +213,7 @@ def test_an_interval_has_a_length(rows: Rows) -> None:
         "project_id": rows.projects["one"],
         "cpu_milli": 1,
         "memory_bytes": 1,
-        "devices": 0,
+        "device_milli": 0,
         "cpu_us": 0,
     }
     for length_us in (0, -1):

@@ -258,7 +258,7 @@ usage_intervals = Table(
     ref("project_id", "projects"),
     count("cpu_milli"),
     count("memory_bytes"),
-    count("devices"),
+    count("device_milli"),
     count("cpu_us"),
     Index(None, "project_id", "end_us"),
     Index(None, "organization_id", "end_us"),

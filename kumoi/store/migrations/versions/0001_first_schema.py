@@ -587,7 +587,7 @@ def upgrade() -> None:
         sa.Column("project_id", sa.String(length=40), nullable=False),
         sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("devices", sa.BigInteger(), nullable=False),
+        sa.Column("device_milli", sa.BigInteger(), nullable=False),
         sa.Column("cpu_us", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("end_us > start_us", name=op.f("ck_usage_intervals_length")),
         sa.ForeignKeyConstraint(
