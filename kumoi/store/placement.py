@@ -60,11 +60,21 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a plan: how many placements hold, and the hosts that had changed in between."""
+    """What became of a plan: the tasks whose placements hold, and why others do not.
+
+    `stale` are the hosts that had changed in between; `refused_organizations` those whose quotas or budgets
+    would have been passed: of these nothing was placed.
+    """
 
     plan_id: str
-    placed: int
+    task_ids: frozenset[str]
     stale: tuple[str, ...]
+    refused_organizations: frozenset[str]
+
+    @property
+    def placed(self) -> int:
+        """How many placements hold."""
+        return len(self.task_ids)
 
 
 _WAITING = (
@@ -151,7 +161,8 @@ def plan_apply(
     # Of all hosts that were advanced, whether or not anything was placed there in the end.
     host_touch(connection, current)
     stale = {placed.host_id for placed in plan.placed} - current
-    return Applied(plan_id, len(holding), tuple(sorted(stale)))
+    task_ids = frozenset(placed.task_id for placed in holding)
+    return Applied(plan_id, task_ids, tuple(sorted(stale)), frozenset(refused))
 
 
 def _charge(connection: Connection, decided: Decided, holding: Sequence[Placed]) -> set[str]:
