@@ -160,7 +160,7 @@ def allocation_chart(name: str, curves: Sequence[Line], bound: float | None) -> 
         f"GPU allocation, {name}",
         Axis("GPU capacity asked for so far, %", 80, 130, 10),
         Axis("GPU capacity allocated, %", 78, 100, 2),
-        [*curves, *limit],
+        [*reversed(curves), *limit],
     )
 
 

@@ -12,7 +12,7 @@ WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 64, 150, 44, 56
 # Okabe and Ito's colours, which people of every colour vision can tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-_DASHES = ("", "8 3", "3 3", "10 3 3 3", "1 3", "14 4")
+_DASHES = ("", "8 3", "3 3", "10 3 3 3", "2 4 8 4", "14 4")
 
 
 @dataclass(frozen=True, slots=True)
