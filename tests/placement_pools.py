@@ -387,21 +387,18 @@ def plan_check(
 ) -> None:
     """That an answer is right: each task once, every rule kept, gangs whole, and no refusal but forced.
 
-    A group that is refused has what is kept for it from then on, one that does not wait here from the start.
+    A group has what is kept for it from the start: nobody goes there who would be in its way.
     """
-    holds = {hold.group_id: hold for hold in kept}
-    waits = {task.gang or task.id for task in waiting}
-    plain.holds = [hold for group_id, hold in holds.items() if group_id not in waits]
+    plain.holds = list({hold.group_id: hold for hold in kept}.values())
     answered = Counter([one.task_id for one in placed] + [one.task_id for one in refused])
     assert answered == Counter(task.id for task in waiting)
     went = {one.task_id: one for one in placed}
-    for group_id, group in groupby(waiting, key=lambda task: task.gang or task.id):
+    for _, group in groupby(waiting, key=lambda task: task.gang or task.id):
         members = list(group)
         chosen = [went[member.id] for member in members if member.id in went]
         assert len(chosen) in (0, len(members)), "a gang is placed whole or not at all"
         if not chosen:
             assert refusal_is_forced(plain, members)
-            plain.holds += [holds[group_id]] if group_id in holds else []
         elif members[0].gang is None:
             assert chosen[0].candidates == len(plain.fitting(members[0]))
             assert chosen[0].host_id == chosen[0].best[0].host_id

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from placement_pools import (
     tasks,
 )
 
-from kumoi.core.placement import reasons
+from kumoi.core.placement import fgd, mix, reasons
 from kumoi.core.placement.device_match import devices_match
 from kumoi.core.placement.pool import PoolPlacer
 from kumoi.core.placement.registry import POLICY_NAMES
@@ -42,7 +43,13 @@ def placer_of(pool: PoolView, views: Sequence[HostView], policy: str = "best_fit
 
 
 @MANY
-@given(pool_views, hosts(), tasks(), policies, st.lists(holds(), max_size=2))
+@given(
+    pool_views,
+    hosts(),
+    tasks(),
+    policies,
+    st.lists(holds(), max_size=2, unique_by=lambda hold: hold.group_id),
+)
 def test_what_is_placed_is_right_and_what_is_refused_fits_nowhere(
     pool: PoolView, views: Hosts, waiting: Tasks, policy: str, kept: list[Hold]
 ) -> None:
@@ -93,13 +100,14 @@ def test_following_changes_is_the_same_as_knowing_from_the_start(
     joined: dict[str, None] = {}
     there: dict[str, HostView] = {}
     for put, gone in steps:
+        waiting = data.draw(tasks())
+        with patch.object(fgd, "REFRESH_ARRIVALS", 3), patch.object(mix, "FIRST_ARRIVALS", 3):
+            placer.learn(waiting)
         placer.hosts_put(put)
         placer.hosts_remove(gone)
         joined |= dict.fromkeys(view.id for view in put)
         there |= {view.id: view for view in put}
         there = {host_id: view for host_id, view in there.items() if host_id not in gone}
-        waiting = data.draw(tasks())
-        placer.learn(waiting)
         fresh = placer_of(pool, [there[host_id] for host_id in joined if host_id in there], policy)
         fresh.learned_put(placer.learned())
         assert placer.place(waiting, NOW_US) == fresh.place(waiting, NOW_US)
@@ -300,6 +308,17 @@ def test_a_gang_goes_to_the_tightest_place_that_is_near_enough(
     again = placer_of(PoolView("pool_1"), [*views[:3], lost]).place(gang[:1], NOW_US)
     near = within in (GangScope.HOST, GangScope.FABRIC_ISLAND)
     assert [one.host_id for one in again[0]] == (["host_3"] if near else ["host_0"])
+
+
+def test_what_a_gang_took_before_it_failed_is_free_for_the_next() -> None:
+    views = [replace(HOST, id=f"host_{n}", failure_domain="rack_1", memory_bytes=900) for n in range(2)]
+    gang = [
+        replace(TASK, id=f"task_{n}", gang="job_1", spread_over=SpreadOver.FAILURE_DOMAIN) for n in range(2)
+    ]
+    large = [replace(TASK, id=f"task_{n}", job_id="job_2", cpu_milli=2_000) for n in range(2, 4)]
+    placed, refused = placer_of(PoolView("pool_1"), views).place([*gang, *large], NOW_US)
+    assert [one.task_id for one in refused] == ["task_0", "task_1"]
+    assert [one.host_id for one in placed] == ["host_0", "host_1"]
 
 
 def test_the_first_three_candidates_are_told_with_their_costs() -> None:
