@@ -255,10 +255,10 @@ def test_a_point_of_priority_is_worth_a_minute() -> None:
         assert order(made, {}, pool(), NOW_US, 10).tasks[0].id == first
 
 
-def test_what_has_a_date_goes_first_and_once() -> None:
+def test_what_has_a_date_goes_first_in_its_class_and_once() -> None:
     made = {
-        "org_a": [waiting("org_a", number, class_rank=0) for number in range(3)],
-        "org_b": [waiting("org_b", number, gang="g", class_rank=2) for number in range(2)],
+        "org_a": [waiting("org_a", number) for number in range(3)],
+        "org_b": [waiting("org_b", number, gang="g") for number in range(2)],
     }
     theirs = {"org_b": Standing(usage_s=MEMORY_S)}
     answer = order(made, theirs, pool(), NOW_US, 3, dated=("g", "task_org_a_2", "task_gone"))
@@ -267,6 +267,20 @@ def test_what_has_a_date_goes_first_and_once() -> None:
     assert len(order(made, theirs, pool(), NOW_US, 9, dated=("g", "task_org_a_2")).tasks) == 5
     over = {"org_b": Standing(quota_left=(1_999, None, None, None, None))}
     assert "g" not in {task.gang for task in order(made, over, pool(), NOW_US, 9, dated=("g",)).tasks}
+
+
+def test_a_date_moves_nobody_before_a_higher_class() -> None:
+    made = {
+        "org_a": [waiting("org_a", 1, class_rank=0)],
+        "org_b": [waiting("org_b", number, gang="g", class_rank=2) for number in range(2)],
+        "org_c": [waiting("org_c", 1, class_rank=2)],
+    }
+    use = pool(held("org_d", 2_000, 2))
+    ids = [task.id for task in order(made, {}, use, NOW_US, 9, dated=("g",)).tasks]
+    assert ids == ["task_org_a_1", "task_org_b_0", "task_org_b_1", "task_org_c_1"]
+    answer = order(made, {}, use, NOW_US, 1, dated=("g",))
+    assert [task.id for task in answer.tasks] == ["task_org_a_1"]
+    assert [one.task_id for one in answer.held] == ["task_org_b_0", "task_org_b_1", "task_org_c_1"]
 
 
 # Classes

@@ -10,7 +10,7 @@
 3. **Within an organization** by submission, where a point of priority is worth `AGING_S` of waiting. Groups
    that have waited for `STARVATION_S` go before all younger ones whatever their priority.
 
-What has a date (`core.queue.backfill`) goes before all of this, on the hosts that are kept for it.
+Within its class, what has a date (`core.queue.backfill`) goes before all that has none.
 
 A tenant's priority orders its own work only. A group that would pass its organization's quota or budget is
 held and blocks nobody, not even smaller groups of its organization. Ties: the earlier submission of the group
@@ -140,7 +140,8 @@ def order(
     """Order what waits in a pool, given by organization: about `most` tasks, as gangs stay whole.
 
     A missing standing is that of a newcomer. `dated` are the groups (gangs, or tasks by themselves) that have
-    a date (`core.queue.backfill`): they go first, in this order, since all others keep clear of their hosts.
+    a date (`core.queue.backfill`): each goes first in its class, in this order, since what is not of a higher
+    class keeps clear of its hosts.
     The cost is that of sorting what is given and of `most` turns: give a window of each organization's queue,
     not all of it.
     """
@@ -151,20 +152,26 @@ def order(
         for name in waiting
     }
     taking = _Taking(use)
-    for group, account in _promised(waiting, accounts, dated, prices):
-        taking.take(group, account)
+    promised = _promised(waiting, accounts, dated, prices)
     heaps = _heaps(waiting, accounts, frozenset(dated), now_us, prices)
-    while any(heaps) and len(taking.tasks) < most:
-        rank = _class_next(heaps, taking.shares)
+    while (any(promised) or any(heaps)) and len(taking.tasks) < most:
+        rank = _class_next(
+            [first or heap for first, heap in zip(promised, heaps, strict=True)], taking.shares
+        )
+        if promised[rank]:
+            taking.take(*promised[rank].pop())
+            continue
         queue = _pop(heaps[rank])
         taking.take(queue.groups.pop(), queue.account)
         if queue.groups:
             heappush(heaps[rank], (queue.key(), queue))
+    left = [one for of_class in promised for one in reversed(of_class)]
+    left += [
+        (group, queue.account) for heap in heaps for _, queue in heap for group in reversed(queue.groups)
+    ]
     rest = [
-        Held(task.id, queue.account.refusal(group) or HeldReason.WAITS_TURN)
-        for heap in heaps
-        for _, queue in heap
-        for group in reversed(queue.groups)
+        Held(task.id, account.refusal(group) or HeldReason.WAITS_TURN)
+        for group, account in left
         for task in group.tasks
     ]
     return Order(tuple(taking.tasks), (*taking.held, *rest))
@@ -198,14 +205,18 @@ def _promised(
     accounts: Mapping[str, _Account],
     dated: Sequence[str],
     prices: Prices,
-) -> list[tuple[_Group, _Account]]:
-    """The groups that have a date, in the order of the dates."""
+) -> list[list[tuple[_Group, _Account]]]:
+    """By class rank the groups that have a date, the next one last."""
     found: dict[str, tuple[_Group, _Account]] = {}
     wanted = frozenset(dated)
     for name, theirs in waiting.items() if dated else ():
         mine = sorted((one for one in theirs if _group_id(one) in wanted), key=lambda one: one.task.id)
         found |= {group.id: (group, accounts[name]) for group in _groups(mine, prices)}
-    return [found[name] for name in dated if name in found]
+    promised: list[list[tuple[_Group, _Account]]] = [[] for _ in CLASS_FLOORS]
+    for name in reversed(dated):
+        if name in found:
+            promised[found[name][0].tasks[0].class_rank].append(found[name])
+    return promised
 
 
 def _heaps(
