@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kumoi.core.placement.snapshot import DeviceView, Holding, HostView, PoolView, TaskView
-from kumoi.core.queue.defragment import Defragmentation, moves_propose
+from kumoi.core.queue.defragment import MOVE_AGE_S, Defragmentation, moves_propose
 from kumoi.core.queue.space import Space
 from kumoi.model.jobs import DeviceRequest
+from kumoi.model.time import US_PER_S
 
 NOW_US = 10_000_000_000
 POOL = PoolView("pool_1", devices_shared=True)
@@ -98,6 +99,9 @@ def test_moves_are_bounded_possible_and_gain_what_they_say(
     assert found.places_before == places(hosts, WHOLE_HOST)
     assert found.places_after == places(after(hosts, found), WHOLE_HOST)
     assert bool(found.moves) == (found.places_after > found.places_before)
+    views = {view.id: view for view in after(hosts, found)}
+    chosen = [views[host_id] for host_id in found.host_ids]
+    assert places(chosen, WHOLE_HOST) == min(wanted, found.places_after)
     movable = {one.attempt_id for view in hosts for one in view.holdings if one.restartable and not one.gang}
     moved = [move.attempt_id for move in found.moves]
     assert len(set(moved)) == len(moved)
@@ -118,3 +122,28 @@ def test_two_halves_become_a_whole_host() -> None:
 def test_work_that_cannot_be_restarted_stays() -> None:
     hosts = [host(0, holding("a", 0, (0,), restartable=False)), host(1, holding("b", 1, (0,), gang=True))]
     assert moves_propose(WHOLE_HOST, POOL, hosts, NOW_US, 4).moves == ()
+
+
+def test_only_work_of_no_higher_class_that_was_placed_long_ago_moves() -> None:
+    standing = host(1, holding("b", 1, (0, 1), restartable=False))
+    young_us = NOW_US - MOVE_AGE_S * US_PER_S + 1
+    for facts, moves in (
+        ({"class_rank": 1}, 1),
+        ({"class_rank": 2}, 1),
+        ({"class_rank": 0}, 0),
+        ({"placed_us": young_us - 1}, 1),
+        ({"placed_us": young_us}, 0),
+    ):
+        found = moves_propose(
+            WHOLE_HOST, POOL, [host(0, holding("a", 0, (0,), **facts)), standing], NOW_US, 4
+        )
+        assert len(found.moves) == moves
+
+
+def test_moves_stop_when_the_targets_fit() -> None:
+    hosts = [host(0), *(host(number, holding(f"a{number}", number, (0,))) for number in range(1, 5))]
+    found = moves_propose(WHOLE_HOST, POOL, hosts, NOW_US, 8, 2)
+    assert len(found.moves) == 1
+    assert (found.places_before, found.places_after) == (1, 2)
+    assert len(found.host_ids) == 2
+    assert moves_propose(WHOLE_HOST, POOL, hosts, NOW_US, 8, 1).moves == ()

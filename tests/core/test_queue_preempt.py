@@ -47,7 +47,9 @@ def test_victims_are_of_a_lower_class_and_enough(
     live = holdings_of(hosts)
     assert len(set(found.attempt_ids)) == len(found.attempt_ids)
     assert all(live[victim].class_rank > group[0].class_rank for victim in found.attempt_ids)
-    assert fits_at(group, without(hosts, found.attempt_ids), NOW_US)
+    chosen = [host for host in without(hosts, found.attempt_ids) if host.id in found.host_ids]
+    assert len(chosen) == len(found.host_ids) <= len(group)
+    assert fits_at(group, chosen, NOW_US)
 
 
 @given(groups(), pools())
@@ -169,7 +171,7 @@ def test_a_device_counts_as_many_cores() -> None:
     lost = victims_choose(
         [WANTED], POOL, [on(HOST, work("one", 8_000, 10, devices=(("dev_1", 1_000),)))], NOW_US, MANY
     )
-    assert lost == Eviction(("one",), (8 + DEVICE_CORES) * 10)
+    assert lost == Eviction(("one",), (8 + DEVICE_CORES) * 10, ("host_1",))
 
 
 def test_a_gang_takes_its_members_on_other_hosts_with_it_and_so_costs_more() -> None:
@@ -184,10 +186,19 @@ def test_tenants_that_share_no_host_leave_it_together() -> None:
     small = replace(WANTED, cpu_milli=1)
     host = on(HOST, work("low", 1_000, 10), work("mine", 1_000, 1, organization_id="org_a"))
     exclusive = PoolView("pool_1", exclusive=True)
-    assert victims_choose([small], exclusive, [host], NOW_US, MANY) == Eviction(("low",), 10)
+    assert victims_choose([small], exclusive, [host], NOW_US, MANY) == Eviction(("low",), 10, ("host_1",))
 
 
 def test_floors_protect_what_was_placed_first() -> None:
     works = [work(f"w{age}", 100, age) for age in range(10)]
     protected = floors_protect([on(HOST, *works)], Amounts(10_000, 1_000))
     assert protected == {"w9"}
+
+
+def test_no_room_is_made_where_the_gang_cannot_go() -> None:
+    here, there = on(HOST, work("here", 8_000, 900)), on(replace(HOST, id="host_2"), work("there", 8_000, 1))
+    for near, chosen in ((None, ("there",)), ({"host_1"}, ("here",))):
+        found = victims_choose([WANTED], POOL, [here, there], NOW_US, MANY, near=near)
+        assert found is not None
+        assert found.attempt_ids == chosen
+    assert victims_choose([WANTED], POOL, [there], NOW_US, MANY, near={"host_1"}) is None

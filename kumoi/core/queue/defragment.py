@@ -11,6 +11,8 @@ from kumoi.model.time import US_PER_S
 
 DESTINATIONS_MAX = 64
 """Hosts that are tried for a task to be moved, the fullest first."""
+MOVE_AGE_S = 3_600
+"""Work placed less than this ago is not moved, so no task is moved twice within this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,36 +26,39 @@ class Relocation:
 
 @dataclass(frozen=True, slots=True)
 class Defragmentation:
-    """Moves, how many tasks like the target fit before and after them, and the work that is done again."""
+    """Moves, how many tasks like the target fit before and after them, the work that is done again, and the
+    hosts on which up to the wanted number of targets then fit, by id."""
 
     moves: tuple[Relocation, ...]
     places_before: int
     places_after: int
     lost_core_s: int
+    host_ids: tuple[str, ...]
 
 
 def moves_propose(
     target: TaskView, pool: PoolView, hosts: Sequence[HostView], now_us: int, most: int, wanted: int = 1
 ) -> Defragmentation:
-    """At most `most` moves after which up to `wanted` more tasks like `target` fit; none where none helps.
+    """At most `most` moves towards `wanted` tasks like `target` that fit at once; none where none helps.
 
-    Only restartable work outside of gangs moves, to hosts that have room for it and lose no place for the
-    target by it. Hosts are cleared in the order of the work that is lost; ties go to the lower host id. The
-    moved task's own rules are not known here: placement, which puts it on its new host, keeps them.
+    Only restartable work outside of gangs moves that is of no higher class than the target and was placed
+    `MOVE_AGE_S` ago or earlier, to hosts that have room for it and lose no place for the target by it. Hosts
+    are cleared in the order of the work that is lost; ties go to the lower host id. The moved task's own
+    rules are not known here: placement, which puts it on its new host, keeps them.
     """
     state = _State(target, pool, hosts, now_us)
     before = state.places_sum()
     moves: list[Relocation] = []
     lost_core_s = 0
     for host in sorted(hosts, key=state.cost):
-        if len(moves) >= most or state.places_sum() - before >= wanted:
+        if len(moves) >= most or state.places_sum() >= wanted:
             break
         leaving = state.leaving(host, most - len(moves))
         found = state.relocate(host, leaving) if leaving else None
         if found is not None:
             moves += found
             lost_core_s += sum(_lost_core_s(holding, now_us) for holding in leaving)
-    return Defragmentation(tuple(moves), before, state.places_sum(), lost_core_s)
+    return Defragmentation(tuple(moves), before, state.places_sum(), lost_core_s, state.host_ids(wanted))
 
 
 class _State:
@@ -71,9 +76,19 @@ class _State:
         """How many tasks like the target fit."""
         return sum(self._places.values())
 
+    def host_ids(self, wanted: int) -> tuple[str, ...]:
+        """Hosts with places for so many targets together, or all that have any."""
+        chosen: list[str] = []
+        for host_id in sorted(self._places, key=lambda host_id: (-self._places[host_id], host_id)):
+            if wanted <= 0 or not self._places[host_id]:
+                break
+            chosen.append(host_id)
+            wanted -= self._places[host_id]
+        return tuple(sorted(chosen))
+
     def cost(self, host: HostView) -> tuple[int, str]:
         """The work that clearing the whole host would lose."""
-        return sum(_lost_core_s(holding, self._now_us) for holding in _movable(host.holdings)), host.id
+        return sum(_lost_core_s(holding, self._now_us) for holding in self._movable(host.holdings)), host.id
 
     def leaving(self, host: HostView, most: int) -> list[Holding]:
         """The least work whose leaving makes one more place for the target; empty where none does."""
@@ -83,7 +98,7 @@ class _State:
         staying = list(self._staying[host.id])
         leaving: list[Holding] = []
         for holding in sorted(
-            _movable(staying), key=lambda one: (_lost_core_s(one, self._now_us), one.attempt_id)
+            self._movable(staying), key=lambda one: (_lost_core_s(one, self._now_us), one.attempt_id)
         ):
             space.release(holding)
             staying.remove(holding)
@@ -116,6 +131,16 @@ class _State:
             )
         self._places[host.id] = self._places_of(host, self._spaces[host.id])
         return [relocation for relocation, _, _ in done]
+
+    def _movable(self, holdings: Iterable[Holding]) -> list[Holding]:
+        return [
+            holding
+            for holding in holdings
+            if holding.restartable
+            and not holding.gang
+            and holding.class_rank >= self._target.class_rank
+            and holding.placed_us <= self._now_us - MOVE_AGE_S * US_PER_S
+        ]
 
     def _needed(
         self, host: HostView, space: Space, staying: Sequence[Holding], leaving: Sequence[Holding]
@@ -158,10 +183,6 @@ class _State:
         if not neighbours_agree(staying, self._target, self._pool):
             return 0
         return space.count(self._target, max(1, len(host.devices), host.cpu_milli))
-
-
-def _movable(holdings: Iterable[Holding]) -> list[Holding]:
-    return [holding for holding in holdings if holding.restartable and not holding.gang]
 
 
 def _lost_core_s(holding: Holding, now_us: int) -> int:

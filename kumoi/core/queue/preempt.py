@@ -25,10 +25,12 @@ DOMAINS_MAX = 64
 
 @dataclass(frozen=True, slots=True)
 class Eviction:
-    """The attempts to end, and the core-seconds of work that may be lost with those that cannot be moved."""
+    """The attempts to end, the core-seconds of work that may be lost with those that cannot be moved, and the
+    hosts on which the group then fits, by id."""
 
     attempt_ids: tuple[str, ...]
     lost_core_s: int
+    host_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,15 +86,19 @@ def victims_choose(
     now_us: int,
     most: int,
     protected: AbstractSet[str] = frozenset(),
+    near: AbstractSet[str] | None = None,
 ) -> Eviction | None:
     """The attempts to end so that all tasks of the group fit; None where `most` of them would not do.
 
     `group` is a gang, whose tasks are alike, or one task. Hosts are taken one after the other, each time the
     one where least is lost, and there the victims in the order of loss; none that a task does not need. For a
-    gang the choice is good, not best. Ties go to the lower host id.
+    gang the choice is good, not best. Ties go to the lower host id. `near` are the hosts that the group's
+    running members bind it to, None where they do not.
     """
     task = group[0]
-    open_hosts = [host for host in hosts if host_open(host, task, now_us)]
+    open_hosts = [
+        host for host in hosts if (near is None or host.id in near) and host_open(host, task, now_us)
+    ]
     units = _units(hosts, task, now_us, protected)
     best: _Trial | None = None
     for domain in _domains(open_hosts, task):
@@ -102,7 +108,7 @@ def victims_choose(
     if best is None or best.loss.attempts > most:
         return None
     ids = sorted(holding.attempt_id for unit in best.victims for _, holding in unit.parts)
-    return Eviction(tuple(ids), best.loss.core_s)
+    return Eviction(tuple(ids), best.loss.core_s, tuple(sorted(best.host_ids)))
 
 
 def _units(
@@ -161,6 +167,7 @@ class _Trial:
     ) -> None:
         self.victims: list[_Unit] = []
         self.loss = _Loss()
+        self.host_ids: set[str] = set()
         self._task = task
         self._pool = pool
         self._units = units
@@ -224,6 +231,7 @@ class _Trial:
             self._staying[of] = _left(self._staying[of], victims)
         self.victims += victims
         self.loss = self.loss.plus(_sum(victims))
+        self.host_ids.add(host_id)
         self._spaces[host_id].take(self._task)
         self._of_job[self._spread_domain(self._hosts[host_id])] += 1
 
