@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from kumoi.core.placement.snapshot import DeviceView, Holding, HostView, PoolView, TaskView
+from kumoi.core.placement.device_match import device_serves, devices_choose
+from kumoi.core.placement.snapshot import Holding, HostView, PoolView, TaskView
 from kumoi.model.jobs import DEVICE_MILLI, DeviceRequest
 from kumoi.model.time import US_PER_S
 
@@ -45,14 +46,15 @@ class Space:
             or task.disk_bytes > self.disk_bytes
         ):
             return False
-        chosen = self._choose(task.devices)
+        ids = tuple(self._devices)
+        chosen = devices_choose(tuple(self._devices.values()), tuple(self._milli.values()), task.devices)
         if chosen is None:
             return False
         self.cpu_milli -= task.cpu_milli
         self.memory_bytes -= task.memory_bytes
         self.disk_bytes -= task.disk_bytes
-        for device_id, milli in chosen.items():
-            self._milli[device_id] -= milli
+        for index, milli in chosen:
+            self._milli[ids[index]] -= milli
         return True
 
     def fits(self, task: TaskView) -> bool:
@@ -92,29 +94,6 @@ class Space:
             for id_, milli in self._milli.items()
             if device_serves(self._devices[id_], wish)
         )
-
-    def _choose(self, wishes: Iterable[DeviceRequest]) -> dict[str, int] | None:
-        """Devices for all wishes: those that name models first, each the device with the least to spare."""
-        chosen: dict[str, int] = {}
-        for wish in sorted(wishes, key=lambda wish: (not wish.models, -wish.milli)):
-            fitting = sorted(
-                (milli, id_)
-                for id_, milli in self._milli.items()
-                if milli >= wish.milli and device_serves(self._devices[id_], wish) and id_ not in chosen
-            )
-            if len(fitting) < wish.count:
-                return None
-            chosen |= {id_: wish.milli for _, id_ in fitting[: wish.count]}
-        return chosen
-
-
-def device_serves(device: DeviceView, wish: DeviceRequest) -> bool:
-    """Whether a device is of the kind, model and partition that is asked for."""
-    return (
-        device.kind == wish.kind
-        and (not wish.models or device.model in wish.models)
-        and device.partition == (wish.partition or "")
-    )
 
 
 def host_open(host: HostView, task: TaskView, start_us: int) -> bool:
