@@ -15,15 +15,15 @@ from kumoi.store.placement_read import PoolRead, pool_read, pool_view
 SEED = 7
 
 
-def pool_look(connection: Connection, pool_id: str, *, window: int = 100, wide: bool = False) -> PoolRead:
+def pool_look(connection: Connection, pool_id: str, *, window: int = 100) -> PoolRead:
     """All of a pool, as the loop reads it the first time."""
     row = connection.execute(select(schema.pools).where(schema.pools.c.id == pool_id)).one()
-    return pool_read(connection, pool_view(row), None, (), window=window, now_us=T0_US, wide=wide)
+    return pool_read(connection, pool_view(row), None, (), window=window, now_us=T0_US)
 
 
 def waiting_of(read: PoolRead) -> list[TaskView]:
     """The tasks that were read, the highest priority first, as they were read otherwise."""
-    tasks = [one.task for theirs in read.waiting.values() for one in theirs]
+    tasks = [one.task for theirs in read.queues.waiting.values() for one in theirs]
     return sorted(tasks, key=lambda task: -task.priority)
 
 

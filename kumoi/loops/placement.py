@@ -4,11 +4,11 @@ The hosts of each pool are kept in memory and follow the rows by the notes of wh
 Memory may be lost at any line: it is read anew from the rows, and the next plan records a new base.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 
-from kumoi.core.placement.snapshot import Placed, Plan, Refused, TaskView
+from kumoi.core.placement.snapshot import Hold, Placed, Plan, Refused, TaskView
 from kumoi.core.queue.order import order
 from kumoi.core.queue.outlook import Scene
 from kumoi.core.queue.prices import Prices
@@ -25,8 +25,8 @@ from kumoi.store.writer import Fence
 
 POLICY = "kumoi"
 WINDOW = 64
-WINDOW_MAX = 5_000
-"""What waits is looked at a window at a time; widely only when nothing of the first window fits."""
+"""Tasks that are looked at in one pass. Whose tasks find no place is looked at widely."""
+WINDOW_WIDE = 5_000
 TOUCHES_IDLE = 500
 """So many notes of changed hosts are taken in even when nothing waits."""
 
@@ -46,6 +46,8 @@ class _Answer:
     tasks: tuple[TaskView, ...]
     placed: tuple[Placed, ...]
     refused: tuple[Refused, ...]
+    holds: tuple[Hold, ...]
+    """Those that it was decided on."""
     promises: Promises
     prices: Prices
 
@@ -55,37 +57,66 @@ def placement_activate(memory: PlacementMemory, context: LoopContext, fence: Fen
     if memory.epoch != fence.epoch:
         memory.forget(fence.epoch)
     try:
-        return _pass(memory, context, fence, WINDOW, wide=False)
+        more, stuck = _pass(memory, context, fence, None)
+        if stuck:
+            more = _pass(memory, context, fence, stuck)[0] or more
+        return more
     except BaseException:
         # What memory holds may no longer be what the rows say.
         memory.forget(-1)
         raise
 
 
-def _pass(memory: PlacementMemory, context: LoopContext, fence: Fence, window: int, *, wide: bool) -> bool:
+def _pass(
+    memory: PlacementMemory, context: LoopContext, fence: Fence, wide: Mapping[str, Set[str]] | None
+) -> tuple[bool, dict[str, Set[str]]]:
+    """One look at all pools, or a wide one at some organizations of some pools.
+
+    Returns whether there is more to do at once, and whose tasks were not all looked at and found no place.
+    """
     now_us = context.clock_us()
-    found = context.store.read_wait(pass_read, memory, window, now_us, wide=wide)
+    found = context.store.read_wait(pass_read, memory, now_us, wide)
     _take_in(memory, found)
-    more = stuck = False
+    more = False
+    stuck: dict[str, Set[str]] = {}
     for read in found.reads:
         pool = memory.pools[read.pool.id]
-        answer = _decide(pool, read, now_us, window)
+        pool.wide_after |= read.queues.ends
+        answer = _decide(pool, read, now_us)
         applied = _apply(memory, context, fence, pool, answer, now_us)
-        full = read.count >= window
-        stuck = stuck or (full and not answer.placed)
-        more = more or (bool(answer.placed) and (full or applied < len(answer.placed)))
+        more = more or (applied > 0 and _is_more(read, answer, applied))
+        behind = _unserved(read, answer)
+        if behind:
+            stuck[read.pool.id] = pool.wide_next(behind)
     if len(memory.taken) >= TOUCHES_IDLE:
         context.store.transact_wait(fence, placement.touches_drop, sorted(memory.taken))
         memory.taken.clear()
-    if not wide and stuck:
-        return _pass(memory, context, fence, WINDOW_MAX, wide=True) or more
-    if not any(read.count >= window for read in found.reads):
+    if not all(read.queues.waiting.keys() <= read.queues.cut for read in found.reads if read.queues.waiting):
         context.nudge("jobs")
-    return more
+    return more, stuck
+
+
+def _is_more(read: PoolRead, answer: _Answer, applied: int) -> bool:
+    """Whether somebody waits who was not looked at, or what was decided did not hold."""
+    waiting = sum(len(theirs) for theirs in read.queues.waiting.values())
+    return bool(read.queues.cut) or len(answer.tasks) < waiting or applied < len(answer.placed)
+
+
+def _unserved(read: PoolRead, answer: _Answer) -> Set[str]:
+    """The organizations that got nothing though others of their tasks, or all, were not looked at.
+
+    None where all that was looked at found a place: then the next pass is their turn.
+    """
+    if len(answer.placed) == len(answer.tasks):
+        return frozenset()
+    placed = {one.task_id for one in answer.placed}
+    served = {task.organization_id for task in answer.tasks if task.id in placed}
+    looked_at = {task.organization_id for task in answer.tasks}
+    return (read.queues.cut | (read.queues.waiting.keys() - looked_at)) - served
 
 
 def pass_read(
-    connection: Connection, memory: PlacementMemory, window: int, now_us: int, *, wide: bool
+    connection: Connection, memory: PlacementMemory, now_us: int, wide: Mapping[str, Set[str]] | None
 ) -> _Pass:
     """What changed and what waits. Hosts of pools in which nothing waits are left for later."""
     waiting = placement_read.pools_waiting(connection, now_us)
@@ -102,9 +133,9 @@ def pass_read(
             view,
             memory.known(view),
             touched,
-            window=window if view in waiting else 0,
+            window=WINDOW if view in waiting and wide is None else 0,
             now_us=now_us,
-            wide=wide,
+            wide=memory.wide_after(view.id, wide.get(view.id, frozenset())) if wide else None,
         )
         for view in views.values()
     ]
@@ -128,28 +159,25 @@ def _pool_open(read: PoolRead) -> PoolMemory:
     return PoolMemory(read.pool, PoolPlacer(read.pool, POLICY))
 
 
-def _decide(pool: PoolMemory, read: PoolRead, now_us: int, window: int) -> _Answer:
+def _decide(pool: PoolMemory, read: PoolRead, now_us: int) -> _Answer:
     """Whose turn it is, where it goes, and what is promised to those who found no place."""
+    most = WINDOW_WIDE if read.queues.ends else WINDOW
+    kept, holds = pool.promises, pool.holds(now_us)
+    dated = [hold.group_id for hold in holds]
     pool.promises_drop(now_us)
-    holds = tuple(pool.promises.values())
-    tasks = order(
-        read.waiting, read.standings, pool.use, now_us, window, read.prices, tuple(pool.promises)
-    ).tasks
+    tasks = order(read.queues.waiting, read.standings, pool.use, now_us, most, read.prices, dated).tasks
     pool.placer.learn(tasks)
     pool.base_renew_due(now_us)
     placed, refused = pool.placer.place(tasks, now_us, holds)
     lacking = _groups(tasks, refused)
     if not lacking:
-        return _Answer(tasks, placed, refused, Promises(holds), read.prices)
+        return _Answer(tasks, placed, refused, holds, Promises(tuple(pool.promises.values())), read.prices)
     after = hosts_after(pool.hosts, placed, {task.id: task for task in tasks}, now_us)
     scene = Scene(pool.outlook, after)
     vain = pool.vain_us.keys()
-    promises = promises_make(lacking, pool.view, scene, pool.use, now_us, pool.promises, vain)
+    promises = promises_make(lacking, pool.view, scene, pool.use, now_us, kept, vain)
     pool.vain_us |= dict.fromkeys(promises.vain, now_us + PROMISE_S * US_PER_S)
-    if placed and len(promises.holds) > len(holds):
-        # What was promised only now must hold for this pass, too.
-        placed, refused = pool.placer.place(tasks, now_us, promises.holds)
-    return _Answer(tasks, placed, refused, promises, read.prices)
+    return _Answer(tasks, placed, refused, holds, promises, read.prices)
 
 
 def _groups(tasks: Iterable[TaskView], refused: Iterable[Refused]) -> list[list[TaskView]]:
@@ -172,14 +200,14 @@ def _apply(
     applied = 0
     if answer.placed:
         plan = Plan(POLICY, fence.epoch, now_us, answer.placed, answer.refused)
-        decided = pool.decided(plan, answer.tasks, answer.promises.holds, answer.prices)
+        decided = pool.decided(plan, answer.tasks, answer.holds, answer.prices)
         written = _plan_write(memory, context, fence, decided)
         if written.placed:
             pool.recorded(decided, written.plan_id)
             context.nudge("tasks")
         applied = written.placed
-        for placed in answer.placed:
-            pool.promises.pop(decided.tasks[placed.task_id].gang or placed.task_id, None)
+        for task_id in written.task_ids:
+            pool.promises.pop(decided.tasks[task_id].gang or task_id, None)
     promises = answer.promises
     for attempt_ids, why in ((promises.evicted, "make_room"), (promises.moved, "defragment")):
         if attempt_ids:

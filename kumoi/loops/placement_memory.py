@@ -1,7 +1,7 @@
 """What the placement loop remembers between activations: hosts and promises, never anything but a copy."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kumoi.core.placement.snapshot import Hold, HostView, Inputs, Plan, PoolView, TaskView, inputs_digest
@@ -15,6 +15,7 @@ from kumoi.store.placement_read import PoolRead
 if TYPE_CHECKING:
     from kumoi.core.placement.pool import PoolPlacer
 
+WIDE_ORGANIZATIONS = 16
 BASE_EVERY = 1_000
 """Plans of a pool that follow one recorded base."""
 BASE_AGE_US = 86_400 * US_PER_S
@@ -33,6 +34,10 @@ class PoolMemory:
     """Hosts kept for groups that wait, by group."""
     vain_us: dict[str, int] = field(default_factory=dict)
     """Groups for which nothing could be done, with when they are asked for again."""
+    wide_after: dict[str, str] = field(default_factory=dict)
+    """How far the last wide look at an organization's queue went, by organization: the last task's id."""
+    wide_last: str = ""
+    """The last organization that was looked at widely."""
     _changed: dict[str, HostView] = field(default_factory=dict)
     """Hosts that changed since the plan recorded last, in the order of their first change: also those that
     came and went, for a replay to give every host the row that it has here."""
@@ -78,6 +83,21 @@ class PoolMemory:
             self._plans = 0
             self._changed.clear()
             self._gone.clear()
+
+    def holds(self, now_us: int) -> tuple[Hold, ...]:
+        """The promises. One that ran out holds for one pass more, in which it is made anew."""
+        return tuple(
+            hold if now_us < hold.until_us else replace(hold, until_us=now_us + 1)
+            for hold in self.promises.values()
+        )
+
+    def wide_next(self, organizations: Iterable[str]) -> frozenset[str]:
+        """Those of the organizations that are looked at widely next, in turn, `WIDE_ORGANIZATIONS` at once."""
+        names = sorted(organizations)
+        behind = [name for name in names if name > self.wide_last]
+        chosen = (behind + names)[: min(WIDE_ORGANIZATIONS, len(names))]
+        self.wide_last = chosen[-1] if chosen else ""
+        return frozenset(chosen)
 
     def promises_drop(self, now_us: int) -> None:
         """Forget promises that ran out, and what was in vain long ago."""
@@ -149,6 +169,12 @@ class PlacementMemory:
         """Begin anew: somebody else may have placed in between."""
         self.epoch = epoch
         self.pools, self.taken, self.stale = {}, set(), set()
+
+    def wide_after(self, pool_id: str, organizations: Iterable[str]) -> dict[str, str]:
+        """Where wide looks at these organizations' queues in a pool go on."""
+        found = self.pools.get(pool_id)
+        after = found.wide_after if found is not None else {}
+        return {name: after.get(name, "") for name in organizations}
 
     def known(self, pool: PoolView) -> Mapping[str, HostView] | None:
         """The hosts of a pool, None where it is not in memory as it is now."""

@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from kumoi.core.placement.snapshot import DeviceView, Holding, HostView, PoolView, TaskView, Window
 from kumoi.core.queue.order import Waiting
@@ -35,7 +35,7 @@ from kumoi.store.schema import (
 )
 from kumoi.store.shares import standings_load
 
-WIDE_PER_JOB = 8
+WIDE_PER_KIND = 8
 WIDE_PER_ORGANIZATION = 100
 WINDOW_LEAST = 8
 ORGANIZATIONS_MAX = 10_000
@@ -52,14 +52,21 @@ class PoolRead:
     base: tuple[HostView, ...] | None
     changed: tuple[HostView, ...]
     gone: tuple[str, ...]
-    waiting: Mapping[str, tuple[Waiting, ...]]
+    queues: "Queues"
     standings: Mapping[str, Standing]
     prices: Prices
 
-    @property
-    def count(self) -> int:
-        """How many tasks of it are looked at."""
-        return sum(len(theirs) for theirs in self.waiting.values())
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Who waits in a pool, by organization. Of `cut` ones more wait than is shown here.
+
+    `ends` say how far a wide look at an organization went: the last task's id, empty where it saw the end.
+    """
+
+    waiting: Mapping[str, tuple[Waiting, ...]]
+    cut: frozenset[str] = frozenset()
+    ends: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +163,41 @@ _GANGS = _TASK_VIEWS.where(
 ).order_by(tasks.c.id)
 
 
-def _few_of_each_job() -> Select[*tuple[Any, ...]]:
-    """The first few waiting tasks of each job of an organization."""
-    by_job = func.row_number().over(partition_by=tasks.c.job_id, order_by=tasks.c.id)
-    few = select(tasks.c.id, by_job.label("of_job")).where(*_OF_ORGANIZATION).subquery()
+def _few_of_each_kind() -> Select[*tuple[Any, ...]]:
+    """Behind `after_id`, the first few waiting tasks of each kind of request of an organization.
+
+    Tasks of one kind ask for the same; each gang is a kind of its own.
+    """
+    kind = (
+        tasks.c.class_rank,
+        jobs.c.cpu_milli,
+        jobs.c.memory_bytes,
+        jobs.c.disk_bytes,
+        jobs.c.wall_time_s,
+        jobs.c.devices,
+        jobs.c.rules,
+        case((jobs.c.gang, tasks.c.job_id), else_=""),
+    )
+    of_kind = func.row_number().over(partition_by=kind, order_by=tasks.c.id)
+    few = (
+        select(tasks.c.id, of_kind.label("of_kind"))
+        .join(jobs, jobs.c.id == tasks.c.job_id)
+        .where(
+            *_QUEUED,
+            tasks.c.organization_id == bindparam("of_organization"),
+            tasks.c.id > bindparam("after_id"),
+        )
+        .subquery()
+    )
     return (
         _TASK_VIEWS.join(few, few.c.id == tasks.c.id)
-        .where(few.c.of_job <= WIDE_PER_JOB)
-        .order_by(*_IN_TURN)
+        .where(few.c.of_kind <= WIDE_PER_KIND)
+        .order_by(tasks.c.id)
         .limit(bindparam("task_limit"))
     )
 
 
-_WIDE = _few_of_each_job()
+_WIDE = _few_of_each_kind()
 
 
 def pools_waiting(connection: Connection, now_us: int) -> list[PoolView]:
@@ -203,26 +232,29 @@ def pool_read(
     *,
     window: int,
     now_us: int,
-    wide: bool = False,
+    wide: Mapping[str, str] | None = None,
 ) -> PoolRead:
     """All hosts of a pool where none are `known`, else those of them (and new ones) that were `touched`.
 
-    Tasks that may only be placed after `now_us` are left out. A `wide` read has a few tasks of every job and
-    organization instead of the first ones: what nobody can take must not hide what somebody can. A window of
-    0 reads no tasks.
+    A window of 0 reads no tasks; with `wide` (organization -> where the last wide look ended) see
+    `queues_read_wide`, else `queues_read`.
     """
-    waiting = waiting_read(connection, pool.id, window, now_us, wide=wide) if window else {}
-    standings = standings_load(connection, pool.id, waiting, now_us) if waiting else {}
-    prices = prices_load(connection, pool.id) if waiting else FREE
+    queues = Queues({})
+    if wide:
+        queues = queues_read_wide(connection, pool.id, wide, now_us)
+    elif window:
+        queues = queues_read(connection, pool.id, window, now_us)
+    standings = standings_load(connection, pool.id, queues.waiting, now_us) if queues.waiting else {}
+    prices = prices_load(connection, pool.id) if queues.waiting else FREE
     if known is None:
         base = tuple(hosts_of_pool(connection, pool.id))
-        return PoolRead(pool, base, (), (), waiting, standings, prices)
+        return PoolRead(pool, base, (), (), queues, standings, prices)
     names = sorted(set(touched))
     views = [row for row in hosts_named(connection, names) if row[0] == pool.id]
     found = {view.id for _, view in views}
     gone = tuple(name for name in names if name in known and name not in found)
     changed = tuple(view for _, view in views)
-    return PoolRead(pool, None, changed, gone, waiting, standings, prices)
+    return PoolRead(pool, None, changed, gone, queues, standings, prices)
 
 
 def hosts_of_pool(connection: Connection, pool_id: str) -> list[HostView]:
@@ -240,27 +272,53 @@ def hosts_named(connection: Connection, host_ids: Sequence[str]) -> list[tuple[s
     return found
 
 
-def waiting_read(
-    connection: Connection, pool_id: str, window: int, now_us: int, *, wide: bool = False
-) -> dict[str, tuple[Waiting, ...]]:
+def queues_read(connection: Connection, pool_id: str, window: int, now_us: int) -> Queues:
     """Waiting tasks of a pool by organization: a part of the window for each of its classes, gangs complete.
 
-    Of each class the first by priority; where priorities differ the oldest, too, so that age can count.
+    Of each class the first by priority; where priorities differ the oldest, too, so that age can count. Tasks
+    that may only be placed after `now_us` are left out.
     """
     found: dict[str, tuple[Waiting, ...]] = {}
+    cut: set[str] = set()
     organizations = _organizations_waiting(connection, pool_id)
-    most = WIDE_PER_ORGANIZATION if wide else max(WINDOW_LEAST, window // max(1, len(organizations)))
+    most = max(WINDOW_LEAST, window // max(1, len(organizations)))
     for organization_id in organizations:
         rows: list[AnyRow] = []
         for class_rank in sorted(CLASS_RANKS.values()):
             whose = {"of_pool": pool_id, "of_organization": organization_id, "of_class": class_rank}
-            rows += _of_class(connection, whose | {"now_us": now_us, "task_limit": most}, wide=wide)
-        gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
-        if gangs:
-            rows = _gangs_complete(connection, rows, list(gangs))
+            of_class = _of_class(connection, whose | {"now_us": now_us, "task_limit": most})
+            if len(of_class) >= most:
+                cut.add(organization_id)
+            rows += of_class
         if rows:
-            found[organization_id] = tuple(Waiting(task_view(row), row.created_us) for row in rows)
-    return found
+            found[organization_id] = _waiting(connection, rows)
+    return Queues(found, frozenset(cut))
+
+
+def queues_read_wide(
+    connection: Connection, pool_id: str, organizations: Mapping[str, str], now_us: int
+) -> Queues:
+    """A few tasks of every kind of request of these organizations, from where the last wide look ended.
+
+    What cannot be placed must not hide what can: look after look, all that waits is seen.
+    """
+    found: dict[str, tuple[Waiting, ...]] = {}
+    ends: dict[str, str] = {}
+    for organization_id, after_id in sorted(organizations.items()):
+        whose = {"of_pool": pool_id, "of_organization": organization_id, "after_id": after_id}
+        limits = {"now_us": now_us, "task_limit": WIDE_PER_ORGANIZATION}
+        rows = connection.execute(_WIDE, whose | limits).all()
+        ends[organization_id] = rows[-1].id if len(rows) == WIDE_PER_ORGANIZATION else ""
+        if rows:
+            found[organization_id] = _waiting(connection, rows)
+    return Queues(found, frozenset(), ends)
+
+
+def _waiting(connection: Connection, rows: Sequence[AnyRow]) -> tuple[Waiting, ...]:
+    gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
+    if gangs:
+        rows = _gangs_complete(connection, rows, list(gangs))
+    return tuple(Waiting(task_view(row), row.created_us) for row in rows)
 
 
 def _organizations_waiting(connection: Connection, pool_id: str) -> list[str]:
@@ -276,9 +334,9 @@ def _organizations_waiting(connection: Connection, pool_id: str) -> list[str]:
     return found
 
 
-def _of_class(connection: Connection, whose: Mapping[str, Any], *, wide: bool) -> list[AnyRow]:
-    rows = list(connection.execute(_WIDE if wide else _HEAD, whose).all())
-    if wide or len(rows) < whose["task_limit"] or rows[0].priority == rows[-1].priority:
+def _of_class(connection: Connection, whose: Mapping[str, Any]) -> list[AnyRow]:
+    rows = list(connection.execute(_HEAD, whose).all())
+    if len(rows) < whose["task_limit"] or rows[0].priority == rows[-1].priority:
         return rows
     known = {row.id for row in rows}
     oldest = connection.execute(_OLDEST, {**whose, "task_limit": WINDOW_LEAST})

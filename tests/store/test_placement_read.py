@@ -26,7 +26,13 @@ from kumoi.store.database import Store
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import jobs_expand
 from kumoi.store.placement import plan_apply, touches_drop
-from kumoi.store.placement_read import hosts_of_pool, pool_read, pools_waiting, touches_read, waiting_read
+from kumoi.store.placement_read import (
+    hosts_of_pool,
+    pool_read,
+    pools_waiting,
+    queues_read,
+    touches_read,
+)
 
 S_US = 1_000_000
 
@@ -38,9 +44,9 @@ def queue(store: Store, region: RegionRows, organization: str = "one", **more: A
     return job
 
 
-def jobs_read(store: Store, region: RegionRows, window: int, *, wide: bool = False) -> list[str]:
+def jobs_read(store: Store, region: RegionRows, window: int) -> list[str]:
     """The jobs of the tasks that are read, in that order."""
-    found = store.read_wait(waiting_read, region.pool, window, T0_US, wide=wide)
+    found = store.read_wait(queues_read, region.pool, window, T0_US).waiting
     return [one.task.job_id for theirs in found.values() for one in theirs]
 
 
@@ -180,7 +186,7 @@ def test_a_task_is_read_with_its_rules(store: Store, region: RegionRows) -> None
         dedicated=True,
         reservation="spring",
     )
-    found = store.read_wait(waiting_read, region.pool, 100, T0_US)
+    found = store.read_wait(queues_read, region.pool, 100, T0_US).waiting
     assert [(one.task, one.submitted_us) for one in found[region.organizations["one"]]] == [(expected, T0_US)]
     assert store.read_wait(placement_read.task_waiting_first, job) == expected
     assert store.read_wait(placement_read.task_waiting_first, id_new(IdKind.JOB)) is None
@@ -189,7 +195,7 @@ def test_a_task_is_read_with_its_rules(store: Store, region: RegionRows) -> None
 def test_a_job_without_rules_or_devices_says_nothing(store: Store, region: RegionRows) -> None:
     region.job_add(JobSpec(command=("true",)), rules="", devices="")
     store.transact_wait(None, jobs_expand, T0_US, 0, 100, 100)
-    found = store.read_wait(waiting_read, region.pool, 100, T0_US)
+    found = store.read_wait(queues_read, region.pool, 100, T0_US).waiting
     ((waiting,),) = found.values()
     assert waiting.task == TaskView(
         waiting.task.id, waiting.task.job_id, region.organizations["one"], 1_000, 256 << 20
@@ -241,7 +247,7 @@ def test_a_later_read_tells_what_was_touched_and_what_left(store: Store, region:
     hosts = [region.host_add(f"host-{number}") for number in range(4)]
     first = store.read_wait(pool_look, region.pool)
     assert [view.id for view in first.base or ()] == hosts
-    assert (first.changed, first.gone, first.count) == ((), (), 0)
+    assert (first.changed, first.gone, first.queues.waiting) == ((), (), {})
     table = schema.hosts
     store.transact_wait(
         None, lambda c: c.execute(table.update().where(table.c.id == hosts[1]).values(state="draining"))
@@ -271,7 +277,7 @@ def test_who_waits_for_a_later_time_is_not_read(store: Store, region: RegionRows
     assert store.read_wait(pools_waiting, T0_US) == []
     assert jobs_read(store, region, 100) == []
     assert [pool.id for pool in store.read_wait(pools_waiting, T0_US + 1)] == [region.pool]
-    found = store.read_wait(waiting_read, region.pool, 100, T0_US + 1)
+    found = store.read_wait(queues_read, region.pool, 100, T0_US + 1).waiting
     assert [one.task.job_id for theirs in found.values() for one in theirs] == [job]
 
 
@@ -285,7 +291,7 @@ def test_gangs_are_read_whole_though_the_window_cuts_them(store: Store, region: 
 
 
 def decoded(store: Store, region: RegionRows, window: int) -> list[TaskView]:
-    found = store.read_wait(waiting_read, region.pool, window, T0_US)
+    found = store.read_wait(queues_read, region.pool, window, T0_US).waiting
     return [one.task for theirs in found.values() for one in theirs]
 
 
@@ -306,11 +312,3 @@ def test_where_priorities_differ_the_oldest_are_read_too(store: Store, region: R
     read = jobs_read(store, region, 8)
     assert read == [urgent] * 6 + [middle] * 2 + [old] + [tail] * 4 + [middle]
     assert len({task.id for task in decoded(store, region, 8)}) == len(read)
-
-
-def test_a_wide_read_has_a_few_tasks_of_every_job(store: Store, region: RegionRows) -> None:
-    large = queue(store, region, array_size=500, priority=9)
-    small = queue(store, region)
-    assert set(jobs_read(store, region, 64)) == {large}
-    read = jobs_read(store, region, 5_000, wide=True)
-    assert (read.count(large), read.count(small)) == (placement_read.WIDE_PER_JOB, 1)

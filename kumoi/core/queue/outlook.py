@@ -13,8 +13,8 @@ from heapq import nsmallest
 from kumoi.core.placement.snapshot import Hold, Holding, HostView, TaskView, Window
 from kumoi.core.queue.preempt import DEVICE_CORES
 from kumoi.model.jobs import CLASS_RANKS, DEVICE_MILLI, WorkClass
+from kumoi.model.time import US_PER_S
 
-FOREVER_US = 1 << 62
 PREEMPTIBLE = CLASS_RANKS[WorkClass.PREEMPTIBLE]
 
 
@@ -93,6 +93,7 @@ class Scene:
         self.outlook = outlook
         self._views = {host.id: host for host in changed}
         self._facts = {host.id: _facts(host) for host in self._views.values()}
+        self._windows: dict[str, Window] = {}
 
     @classmethod
     def of(cls, hosts: Iterable[HostView]) -> "Scene":
@@ -110,13 +111,24 @@ class Scene:
         """Several of them, by id."""
         return [self.view(host_id) for host_id in sorted(host_ids)]
 
-    def hold(self, hold: Hold) -> None:
-        """Keep hosts for a group from now on."""
-        window = Window(f"group {hold.group_id}", "", hold.start_us, FOREVER_US)
+    def hold(self, hold: Hold, now_us: int) -> None:
+        """Keep hosts for a group, from its date until it will have ended."""
+        end_us = max(hold.start_us, now_us) + hold.wall_s * US_PER_S
+        window = Window(f"group {hold.group_id}", "", hold.start_us, end_us)
+        self._windows[hold.group_id] = window
         for host_id in hold.host_ids:
             if host_id in self.outlook.hosts:
                 view = self.view(host_id)
                 self._views[host_id] = replace(view, windows=(*view.windows, window))
+
+    def release(self, hold: Hold) -> None:
+        """Undo `hold`."""
+        released = self._windows.pop(hold.group_id)
+        for host_id in hold.host_ids:
+            if host_id in self.outlook.hosts:
+                view = self.view(host_id)
+                windows = tuple(window for window in view.windows if window != released)
+                self._views[host_id] = replace(view, windows=windows)
 
     def ready(self, task: TaskView) -> list[tuple[int, str]]:
         """Every host, with a time before which it has no room for the task, the earliest first."""

@@ -57,21 +57,28 @@ def promises_make(
 ) -> Promises:
     """Promises for groups that found no place, in the order of the queue; `kept` ones stay as they are.
 
+    Those of them that ran out are made anew one by one while the others count: a date only comes nearer.
+
     Room is made for every class above preemptible, by ending preemptible work. A date is given to gangs and
     to tasks that need half of the largest host or more: others find room by themselves as work ends. `vain`
     groups are left out: nothing could be done for them a short while ago.
     """
     holds = [hold for hold in kept.values() if now_us < hold.until_us]
-    open_groups = [group for group in refused if group_id(group) not in kept.keys() | vain][:TRIED_MAX]
+    settled = {hold.group_id for hold in holds} | vain
+    open_groups = [group for group in refused if group_id(group) not in settled][:TRIED_MAX]
     if not open_groups:
         return Promises(tuple(holds))
-    for known in holds:
-        scene.hold(known)
+    ran_out = [kept[group_id(group)] for group in open_groups if group_id(group) in kept]
+    for known in (*holds, *ran_out):
+        scene.hold(known, now_us)
     evicted: list[str] = []
     moved: list[str] = []
     in_vain: list[str] = []
-    dated = sum(known.start_us > now_us for known in holds)
+    had_date = {known.group_id for known in (*holds, *ran_out) if known.start_us > now_us}
+    dated = len(had_date)
     for group in open_groups:
+        if group_id(group) in kept:
+            scene.release(kept[group_id(group)])
         is_large = group[0].gang is not None or scene.outlook.is_large(group[0])
         most = EVICTED_MAX - len(evicted)
         leaving = _moves(group, pool, scene, now_us) if is_large and not moved else ()
@@ -81,15 +88,17 @@ def promises_make(
             evicted += leaving
         hold: Hold | None = None
         if leaving:
-            hold = Hold(group_id(group), scene.holders(leaving), now_us, now_us + EVICTION_S * US_PER_S)
-        elif dated < DATED_MAX and is_large:
+            until_us = now_us + EVICTION_S * US_PER_S
+            wall_s = EVICTION_S + group[0].wall_time_s
+            hold = Hold(group_id(group), scene.holders(leaving), now_us, until_us, wall_s)
+        elif is_large and (dated < DATED_MAX or group_id(group) in had_date):
             hold = _date(group, pool, scene, now_us)
-            dated += hold is not None
+            dated += hold is not None and group_id(group) not in had_date
         if hold is None:
             in_vain += [group_id(group)] if most > 0 else []
             continue
         holds.append(hold)
-        scene.hold(hold)
+        scene.hold(hold, now_us)
     return Promises(tuple(holds), tuple(evicted), tuple(moved), tuple(in_vain))
 
 
@@ -145,11 +154,16 @@ def _evict(
         hosts = scene.views(scene.outlook.hosts)
     else:
         hosts = scene.yielding(group, now_us, HOSTS_YIELDING_MAX + 2 * len(group))
+    # What this pass placed is no attempt yet, and nothing that could be asked to end.
     others = {
-        holding.attempt_id for host in hosts for holding in host.holdings if holding.class_rank < PREEMPTIBLE
+        holding.attempt_id
+        for host in hosts
+        for holding in host.holdings
+        if holding.class_rank < PREEMPTIBLE or holding.placed_us >= now_us
     }
     protected = others | floor_protects(scene.preemptible(), use.capacity)
-    eviction = victims_choose(group, pool, hosts, now_us, most, protected)
+    # The victims take a while to end: what comes after them must still end before others' dates.
+    eviction = victims_choose(group, pool, hosts, now_us + EVICTION_S * US_PER_S, most, protected)
     return eviction.attempt_ids if eviction is not None else ()
 
 
@@ -158,7 +172,8 @@ def _date(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) 
     dated = _dated(group, pool, scene, now_us)
     if dated is None:
         return None
-    return Hold(group_id(group), dated.host_ids, dated.start_us, now_us + PROMISE_S * US_PER_S)
+    until_us = now_us + PROMISE_S * US_PER_S
+    return Hold(group_id(group), dated.host_ids, dated.start_us, until_us, group[0].wall_time_s)
 
 
 def _dated(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) -> Dated | None:
