@@ -133,9 +133,8 @@ class Kumoi:
         )
         started, refused = self._place(cluster, answer.tasks, now_us)
         # A promise that ran out held for this pass too: made anew, it can only come nearer.
-        kept = {key: hold for key, hold in self._kept.items() if now_us < hold.until_us}
         promises = promises_make(
-            [group.tasks for group in refused], POOL, Scene.of(cluster.views), cluster.use, now_us, kept
+            [group.tasks for group in refused], POOL, Scene.of(cluster.views), cluster.use, now_us, self._kept
         )
         self._kept = {hold.group_id: hold for hold in promises.holds}
         return started, promises.evicted

@@ -4,7 +4,7 @@ A pass costs by what changed and what waits, not by the size of the pool.
 """
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -144,13 +144,12 @@ class PoolPlacer:
     ) -> tuple[tuple[Placed, ...], tuple[Refused, ...]]:
         """Decide for every task, in order. A gang's tasks are placed all together or all refused.
 
-        `holds` keep hosts for groups that wait: from those behind them in the order, and from all if they are
-        not among the tasks. Hosts that are not here any more keep nothing.
+        `holds` keep hosts for groups that wait, from everybody else: also from those who come before them, so
+        that a date once given is kept. Hosts that are not here any more keep nothing.
         """
-        by_group = {hold.group_id: hold for hold in holds if now_us < hold.until_us}
-        pass_ = _Pass(self, now_us, by_group)
-        for group_id in by_group.keys() - {task.gang or task.id for task in tasks}:
-            self.hold(by_group[group_id])
+        pass_ = _Pass(self, now_us)
+        for hold in {hold.group_id: hold for hold in holds if now_us < hold.until_us}.values():
+            self._hold(hold)
         try:
             for _, group in groupby(tasks, key=lambda task: task.gang or task.id):
                 pass_.group_place(list(group))
@@ -159,8 +158,8 @@ class PoolPlacer:
             self.residents.holds_drop()
         return tuple(pass_.placed), tuple(pass_.refused)
 
-    def hold(self, hold: Hold) -> None:
-        """Keep the hosts from now on, until the pass is over."""
+    def _hold(self, hold: Hold) -> None:
+        """Keep the hosts until the pass is over."""
         for row in (self._rows.get(host_id) for host_id in hold.host_ids):
             if row is not None:
                 self.residents.hold(row, hold)
@@ -341,10 +340,9 @@ class PoolPlacer:
 class _Pass:
     """One pass over what waits: what was taken so far, so that it can be given back."""
 
-    def __init__(self, of: PoolPlacer, now_us: int, holds: Mapping[str, Hold]) -> None:
+    def __init__(self, of: PoolPlacer, now_us: int) -> None:
         self.of = of
         self.now_us = now_us
-        self.holds = holds
         self.placed: list[Placed] = []
         self.refused: list[Refused] = []
         self._taken: list[tuple[int, TaskView, Slots]] = []
@@ -356,9 +354,6 @@ class _Pass:
         if found is None:
             reasons = self.of.refusals(first, self.now_us)
             self.refused += [Refused(member.id, reasons) for member in members]
-            hold = self.holds.get(first.gang or first.id)
-            if hold is not None:
-                self.of.hold(hold)
         else:
             self.placed += found
 

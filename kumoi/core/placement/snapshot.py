@@ -118,13 +118,14 @@ class PoolView:
 class Hold:
     """Hosts kept for a group that waits (a gang's job, or a task): who is behind it must end by `start_us`.
 
-    Valid until `until_us`.
+    Valid until `until_us`. The group needs the hosts for `wall_s` at most.
     """
 
     group_id: str
     host_ids: tuple[str, ...]
     start_us: int
     until_us: int
+    wall_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
