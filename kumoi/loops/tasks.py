@@ -86,9 +86,9 @@ def _attempts_start(
 
 def attempts_stop(context: LoopContext, engine: Engine) -> None:
     """Ask the engine to end what is stopping. Repeated until the end is seen."""
-    rows = context.store.read_wait(attempts.attempts_live, engine.name, ("stopping",), "", STOP_LIMIT)
-    if rows:
-        engine.stop([row.id for row in rows], STOP_GRACE_S)
+    stopping = context.store.read_wait(attempts.attempts_to_stop, engine.name, STOP_LIMIT)
+    if stopping:
+        engine.stop(stopping, STOP_GRACE_S)
 
 
 def end_of(observation: Observation) -> AttemptEnd:

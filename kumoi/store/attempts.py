@@ -22,6 +22,7 @@ from kumoi.store.schema import (
     attempts,
     devices,
     events,
+    is_due,
     is_false,
     is_live,
     jobs,
@@ -65,7 +66,7 @@ _TO_START = (
     .join(tasks, tasks.c.id == attempts.c.task_id)
     .join(jobs, jobs.c.id == attempts.c.job_id)
     .join(projects, projects.c.id == attempts.c.project_id)
-    .where(is_live(), attempts.c.state == "placed", attempts.c.engine == bindparam("of_engine"))
+    .where(is_due(), attempts.c.state == "placed", attempts.c.engine == bindparam("of_engine"))
     .order_by(attempts.c.id)
     .limit(bindparam("most"))
 )
@@ -80,8 +81,12 @@ _LIVE_OF = (
     .order_by(attempts.c.id)
     .limit(bindparam("most"))
 )
-
-
+_TO_STOP = (
+    select(attempts.c.id)
+    .where(is_due(), attempts.c.state == "stopping", attempts.c.engine == bindparam("of_engine"))
+    .order_by(attempts.c.id)
+    .limit(bindparam("most"))
+)
 _STARTED = (
     update(attempts)
     .where(attempts.c.id == bindparam("of_id"), attempts.c.state == "placed")
@@ -134,6 +139,11 @@ _DEVICES_HELD = select(attempt_devices).where(
 def attempts_to_start(connection: Connection, engine: str, limit: int) -> Sequence[AnyRow]:
     """Placed attempts with what is needed to start them, oldest first."""
     return connection.execute(_TO_START, {"of_engine": engine, "most": limit}).all()
+
+
+def attempts_to_stop(connection: Connection, engine: str, limit: int) -> Sequence[str]:
+    """Attempts that are to end, oldest first."""
+    return connection.execute(_TO_STOP, {"of_engine": engine, "most": limit}).scalars().all()
 
 
 def attempts_live(

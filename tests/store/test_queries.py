@@ -47,7 +47,7 @@ LARGE = {
     *("idempotency_keys", "plans", "tombstones", "log_tiles", "log_bundles"),
 }
 PARTIAL = re.compile(
-    r"USING (COVERING )?INDEX (ix_tasks_queue|ix_jobs_(pending|waiting|ended)|ix_attempts_(live|log)"
+    r"USING (COVERING )?INDEX (ix_tasks_queue|ix_jobs_(pending|waiting|ended)|ix_attempts_(live|log|due)"
     r"|ix_attempts_engine|ix_tombstones_kept|ix_events_unlogged|uq_attempts_live_task|ix_attempt_devices_held)"
 )
 
@@ -199,6 +199,7 @@ QUERIES: dict[str, Any] = {
     "plan_apply": plan_apply,
     "plan_record": lambda c, f: plans.plan_record(c, f.plan_ids[-1]),
     "attempts_to_start": lambda c, f: attempts.attempts_to_start(c, "fake", 64),
+    "attempts_to_stop": lambda c, f: attempts.attempts_to_stop(c, "fake", 64),
     "attempts_live": lambda c, f: attempts.attempts_live(c, "fake"),
     "attempts_leased": lambda c, f: attempts.attempts_leased(c, "fake"),
     "attempt_states": lambda c, f: attempts.attempt_states(c, f.attempt_ids[:10]),

@@ -29,6 +29,7 @@ from kumoi.store.schema.shares import (
 from kumoi.store.schema.work import (
     attempt_devices,
     attempts,
+    is_due,
     is_live,
     job_dependencies,
     jobs,
@@ -54,6 +55,7 @@ __all__ = [
     "idempotency_keys",
     "in_state",
     "is_false",
+    "is_due",
     "is_live",
     "job_dependencies",
     "jobs",

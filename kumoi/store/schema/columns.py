@@ -32,6 +32,7 @@ metadata = MetaData(
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 LIVE_ATTEMPT = "state <> 'ended'"
+DUE_ATTEMPT = "state IN ('placed', 'stopping')"
 
 
 def in_state(table: Table, state: str) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from kumoi.core import lifecycles
 from kumoi.model.jobs import AttemptOutcome, DependencyCondition, HostLossPolicy, WorkClass
 from kumoi.store.schema.columns import (
+    DUE_ATTEMPT,
     LIVE_ATTEMPT,
     count,
     id_column,
@@ -213,6 +214,15 @@ attempts = Table(
         sqlite_where=text(LIVE_ATTEMPT),
         postgresql_where=text(LIVE_ATTEMPT),
     ),
+    # What the engine is asked for next: few of the live ones.
+    Index(
+        "ix_attempts_due",
+        "engine",
+        "state",
+        "id",
+        sqlite_where=text(DUE_ATTEMPT),
+        postgresql_where=text(DUE_ATTEMPT),
+    ),
     # A second live attempt of one task cannot be written, whoever tries.
     Index(
         "uq_attempts_live_task",
@@ -280,6 +290,11 @@ tombstones = Table(
         postgresql_where=text("NOT purged"),
     ),
 )
+
+
+def is_due() -> ColumnElement[bool]:
+    """Attempts that are to be started or stopped, written as the partial index is."""
+    return attempts.c.state.in_((literal_column("'placed'"), literal_column("'stopping'")))
 
 
 def is_live() -> ColumnElement[bool]:

@@ -748,6 +748,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("task_id", "number", name=op.f("uq_attempts_task_id_number")),
     )
     op.create_index(
+        "ix_attempts_due",
+        "attempts",
+        ["engine", "state", "id"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('placed', 'stopping')"),
+        postgresql_where=sa.text("state IN ('placed', 'stopping')"),
+    )
+    op.create_index(
         "ix_attempts_engine",
         "attempts",
         ["engine", "id"],
