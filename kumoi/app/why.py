@@ -1,6 +1,7 @@
 """Why a job waits, or where it was placed and by which decision."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
@@ -31,6 +32,15 @@ _POLICY = "kumoi"
 """Whether something fits does not depend on what the policy learned."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Why hosts refuse what waits, whether all of it would be placed, and whether it would one by one."""
+
+    refusals: tuple[HostRefusal, ...]
+    is_placed: bool
+    is_placed_apart: bool
+
+
 async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
     """Explain the job's present state from what placement would see now."""
     row = await job_authorized(plane, actor, Action.JOB_READ, job)
@@ -41,13 +51,13 @@ def _explain(connection: Connection, row: AnyRow, now_us: int) -> JobWhy:
     waiting_for = tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else ()
     waiting = _waiting(connection, row)
     held = _held(connection, row, waiting, now_us)
-    refusals, placeable = _refusals(connection, row.pool_id, waiting, now_us) if waiting else ((), False)
+    look = _look(connection, row.pool_id, waiting, now_us) if waiting else None
     return JobWhy(
         job=row.id,
         state=row.state,
-        explanation=held or _explanation(connection, row, waiting_for, refusals, placeable),
+        explanation=held or _explanation(connection, row, waiting_for, look),
         waiting_for=waiting_for,
-        refusals=refusals,
+        refusals=look.refusals if look is not None else (),
         placements=tuple(tasks.placements_of(connection, row.id)),
     )
 
@@ -72,29 +82,34 @@ def _held(connection: Connection, row: AnyRow, waiting: tuple[TaskView, ...], no
     return next((_HELD[held.reason] for held in asked.held if held.reason in _HELD), None)
 
 
-def _refusals(
-    connection: Connection, pool_id: str, waiting: tuple[TaskView, ...], now_us: int
-) -> tuple[tuple[HostRefusal, ...], bool]:
-    """Why hosts of the pool refuse the tasks now, and whether all of them would be placed."""
+def _look(connection: Connection, pool_id: str, waiting: tuple[TaskView, ...], now_us: int) -> _Look:
+    """What the hosts of the pool say to the tasks now."""
     # Not at the top: the arrays need NumPy, which a plane loads when it first places work.
     from kumoi.core.placement.pool import PoolPlacer
 
     placer = PoolPlacer(pool_view(pool_row(connection, pool_id)), _POLICY)
     placer.hosts_put(hosts_of_pool(connection, pool_id))
     _placed, refused = placer.place(waiting, now_us)
+    is_placed = not refused
+    if refused and waiting[0].gang is not None:
+        # Each for itself: what the next one lacks where those before it are.
+        _placed, refused = placer.place([replace(task, gang=None) for task in waiting], now_us)
     told: Counter[str] = Counter()
     for one in refused[:1]:
         for reason, count in one.reasons:
             told[_TOLD.get(reason, reason)] += count
-    return tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())), not refused
+    return _Look(
+        refusals=tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())),
+        is_placed=is_placed,
+        is_placed_apart=not refused,
+    )
 
 
 def _explanation(
     connection: Connection,
     row: AnyRow,
     waiting_for: tuple[str, ...],
-    refusals: tuple[HostRefusal, ...],
-    placeable: bool,
+    look: _Look | None,
 ) -> str:
     if row.ended_us is not None:
         return f"{_ENDED}: {row.state}" + (f" ({row.reason})" if row.reason else "")
@@ -104,13 +119,15 @@ def _explanation(
         return "its pool is paused: work is accepted and held"
     if row.state == "pending":
         return "it waits for its turn: other jobs of the pool come first"
-    if placeable:
+    if look is None:
+        return _RUNNING
+    if look.is_placed:
         return "its next task is about to be placed"
-    if refusals:
+    if look.is_placed_apart:
+        return "the hosts do not take its gang as near together as it asks now"
+    if look.refusals:
         wanted = (
             "the hosts do not take its gang together now" if row.gang else "no host takes its next task now"
         )
-        return f"{wanted}: " + ", ".join(f"{r.hosts} {r.reason}" for r in refusals)
-    if row.state == "queued":
-        return "no host of its pool may take work now"
-    return _RUNNING
+        return f"{wanted}: " + ", ".join(f"{r.hosts} {r.reason}" for r in look.refusals)
+    return "no host of its pool may take work now"

@@ -1,7 +1,10 @@
 """Why a job waits: what its owner may know, and nothing of others."""
 
+from typing import Any
+
 import msgspec
 from place_rows import attempts_add, host_add
+from plan_rows import plan_decide
 from plane_fixture import Tenant, World
 
 from kumoi.app.jobs import job_create
@@ -9,11 +12,12 @@ from kumoi.app.pools import pool_create
 from kumoi.app.sites import site_list
 from kumoi.app.why import job_why
 from kumoi.model.ids import IdKind
-from kumoi.model.jobs import HostRefusal, JobSpec, JobWhy, Resources
-from kumoi.model.places import PoolCreate
+from kumoi.model.jobs import DeviceRequest, GangScope, HostRefusal, JobSpec, JobWhy, PlacementRules, Resources
+from kumoi.model.places import IsolationClass, PoolCreate
 from kumoi.store import schema
 from kumoi.store.database import Connection
 from kumoi.store.ids import ids_new
+from kumoi.store.placement import plan_apply
 
 NOT_AVAILABLE = "not available to this organization"
 
@@ -53,9 +57,9 @@ def why(world: World, tenant: Tenant, spec: JobSpec) -> JobWhy:
 
 
 def test_hosts_of_other_pools_are_not_counted(world: World, acme: Tenant) -> None:
-    host_add(world, "own")
+    attempts_add(world, acme, host_add(world, "own"), "running")
     host_add(world, "elsewhere", pool=pool_add(world, shared=True))
-    large = JobSpec(command=("ls",), resources=Resources(cpu_milli=9_000))
+    large = JobSpec(command=("ls",), resources=Resources(cpu_milli=8_000))
     assert why(world, acme, large).refusals == (HostRefusal("not enough CPU free", 1),)
 
 
@@ -86,8 +90,91 @@ def test_a_gang_is_looked_at_as_a_whole(world: World, acme: Tenant) -> None:
 
 
 def test_a_gang_that_does_not_fit_together_says_so(world: World, acme: Tenant) -> None:
-    host_add(world, "one")
+    attempts_add(world, acme, host_add(world, "one"), "running", "placed")
     resources = Resources(cpu_milli=3_000)
-    told = why(world, acme, JobSpec(command=("ls",), gang=True, array_size=3, resources=resources))
+    told = why(world, acme, JobSpec(command=("ls",), gang=True, array_size=2, resources=resources))
     assert told.refusals == (HostRefusal("not enough CPU free", 1),)
     assert told.explanation == "the hosts do not take its gang together now: 1 not enough CPU free"
+
+
+def test_a_gang_that_would_fit_apart_says_so(world: World, acme: Tenant) -> None:
+    for name in ("one", "two"):
+        attempts_add(world, acme, host_add(world, name), "running", "placed")
+    spec = JobSpec(
+        command=("ls",),
+        gang=True,
+        array_size=2,
+        resources=Resources(cpu_milli=3_000),
+        rules=PlacementRules(gang_within=GangScope.HOST),
+    )
+    told = why(world, acme, spec)
+    assert (told.refusals, told.explanation) == (
+        (),
+        "the hosts do not take its gang as near together as it asks now",
+    )
+
+
+def test_a_job_that_is_alone_is_told_nothing_of_whom_it_would_meet(
+    world: World, acme: Tenant, rival: Tenant
+) -> None:
+    attempts_add(world, rival, host_add(world, "held", pool=pool_add(world, shared=True)), "running")
+    rules = PlacementRules(isolation=IsolationClass.HOST)
+    told = why(world, acme, JobSpec(command=("ls",), pool="other", rules=rules))
+    assert told.refusals == (HostRefusal(NOT_AVAILABLE, 1),)
+    assert told.explanation == f"no host takes its next task now: 1 {NOT_AVAILABLE}"
+
+
+def test_a_task_is_told_what_each_host_lacks(world: World, acme: Tenant) -> None:
+    attempts_add(world, acme, host_add(world, "full"), *["running"] * 5)
+    wide = host_add(world, "wide")
+    attempts_add(world, acme, host_add(world, "drained", state="draining"), "running")
+    gone = {"health": "unhealthy"}
+    change(world, schema.devices, "host_id", wide, **gone)
+    spec = JobSpec(command=("ls",), resources=Resources(cpu_milli=1_000, devices=(DeviceRequest("gpu"),)))
+    told = why(world, acme, spec)
+    assert told.refusals == (
+        HostRefusal("not enough CPU free", 1),
+        HostRefusal("not enough devices free", 1),
+    )
+
+
+def test_hosts_that_take_no_work_are_not_spoken_of(world: World, acme: Tenant) -> None:
+    host_add(world, "drained", state="draining")
+    told = why(world, acme, JobSpec(command=("ls",)))
+    assert (told.refusals, told.explanation) == ((), "no host of its pool may take work now")
+
+
+def test_a_paused_pool_is_the_reason(world: World, acme: Tenant) -> None:
+    host = host_add(world, "one")
+    (pool,) = {row.pool_id for row in rows(world, schema.hosts) if row.id == host}
+    change(world, schema.pools, "id", pool, state="paused")
+    told = why(world, acme, JobSpec(command=("ls",)))
+    assert told.explanation == "its pool is paused: work is accepted and held"
+
+
+def test_where_a_job_was_placed_is_told_with_the_best_hosts(world: World, acme: Tenant) -> None:
+    hosts = [host_add(world, name) for name in ("one", "two")]
+    host = next(row for row in rows(world, schema.hosts) if row.id == hosts[0])
+    job = why(world, acme, JobSpec(command=("ls",))).job
+
+    def place(connection: Connection) -> str:
+        decided = plan_decide(connection, host.pool_id)
+        return plan_apply(connection, decided, epoch=1, now_us=world.clock_us, cell=0).plan_id
+
+    plan = world.plane.store.transact_wait(None, place)
+    told = world.run(job_why(world.plane, acme.admin, job))
+    assert (told.refusals, told.explanation) == ((), "its tasks are placed")
+    (placement,) = told.placements
+    assert (placement.host, placement.host_name, placement.plan) == (hosts[0], "one", plan)
+    assert (placement.policy, placement.candidates) == ("best_fit", 2)
+    assert [one.host_name for one in placement.best] == ["one", "two"]
+
+
+def rows(world: World, table: Any) -> list[Any]:
+    return list(world.plane.store.read_wait(lambda connection: connection.execute(table.select()).all()))
+
+
+def change(world: World, table: Any, by: str, value: str, **values: Any) -> None:
+    """Change rows behind everybody's back."""
+    statement = table.update().where(table.c[by] == value).values(**values)
+    world.plane.store.transact_wait(None, lambda connection: connection.execute(statement))
