@@ -164,7 +164,7 @@ async def _submissions(
     """Check what a specification alone can tell, and give every job its id."""
     ids = ids_new(IdKind.JOB, len(specs), plane.region.cell)
     named = _names(specs, ids, ats)
-    choose = PoolChoice(plane, DataBinding(place.data_class, place.jurisdiction))
+    choose = PoolChoice(plane, place.organization_id, DataBinding(place.data_class, place.jurisdiction))
     submitted = []
     for at, job_id, spec in zip(ats, ids, specs, strict=True):
         _spec_check(spec, at)

@@ -1,8 +1,10 @@
 """What is where: a bounded cache of facts that hardly ever change, for the path of every request.
 
-An entry lives for a second, so that planes beside this one are noticed; `forget` drops all at once.
+An entry lives for a second, so that planes beside this one are noticed; `forget` drops all at once. The hosts
+of a pool are counted again only if one of them changed: a region's devices are too many to count each second.
 """
 
+import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from sqlalchemy import Connection, func, or_, select
 
 from kumoi.core.placement.possible import DeviceGroup, HostGroup, PoolFacts
 from kumoi.model.ids import is_reference
-from kumoi.model.places import IsolationClass
+from kumoi.model.places import DeviceHealth, IsolationClass
 from kumoi.store import schema
 from kumoi.store.database import Store
 
@@ -49,6 +51,16 @@ class PoolPlace:
         return self.facts.name
 
 
+@dataclass(frozen=True, slots=True)
+class ReservationPlace:
+    """A reservation by name: the pool whose hosts it holds, and until when. Microseconds UTC."""
+
+    pool_id: str
+    pool_name: str
+    state: str
+    end_us: int
+
+
 class Directory:
     """Cached look-ups. Absence is not cached: what was just made is found at once."""
 
@@ -56,6 +68,8 @@ class Directory:
         self._store = store
         self._known: dict[tuple[str, str], tuple[object, float]] = {}
         self._generation = 0
+        self._hosts: dict[str, tuple[_Stamp, tuple[HostGroup, ...]]] = {}
+        self._hosts_turn = asyncio.Lock()
 
     def forget(self) -> None:
         """Drop everything, and what look-ups under way will find: it may be what was before."""
@@ -76,7 +90,12 @@ class Directory:
 
     async def pool_hosts(self, pool_id: str) -> tuple[HostGroup, ...]:
         """The hosts of a pool in groups that are alike, in whatever state they are."""
-        return await self._get("hosts", pool_id, _pool_hosts) or ()
+        async with self._hosts_turn:
+            return await self._get("hosts", pool_id, self._pool_hosts) or ()
+
+    async def reservation(self, organization_id: str, name: str) -> ReservationPlace | None:
+        """The last reservation of this name that an organization made, as it is now."""
+        return await self._store.read(_reservation, organization_id, name)
 
     async def organization_id(self, name_or_id: str) -> str | None:
         """The id of the organization with this name or id."""
@@ -96,6 +115,15 @@ class Directory:
                 self._known.clear()
             self._known[kind, key] = found, now_s
         return found
+
+    def _pool_hosts(self, connection: Connection, pool_id: str) -> tuple[HostGroup, ...]:
+        stamp = _hosts_stamp(connection, pool_id)
+        before = self._hosts.get(pool_id)
+        if before is not None and before[0] == stamp:
+            return before[1]
+        groups = _pool_hosts(connection, pool_id)
+        self._hosts[pool_id] = stamp, groups
+        return groups
 
 
 def _project(connection: Connection, project_id: str) -> ProjectPlace | None:
@@ -133,6 +161,16 @@ def _pool_names(connection: Connection, _all: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+_Stamp = tuple[object, ...]
+
+
+def _hosts_stamp(connection: Connection, pool_id: str) -> _Stamp:
+    """What differs whenever a host of the pool came, went or changed."""
+    table = schema.hosts
+    columns = (func.count(), func.max(table.c.id), func.sum(table.c.generation), func.sum(table.c.version))
+    return tuple(connection.execute(select(*columns).where(table.c.pool_id == pool_id)).one())
+
+
 def _pool_hosts(connection: Connection, pool_id: str) -> tuple[HostGroup, ...]:
     hosts, devices = schema.hosts, schema.devices
     made: defaultdict[str, list[DeviceGroup]] = defaultdict(list)
@@ -140,12 +178,14 @@ def _pool_hosts(connection: Connection, pool_id: str) -> tuple[HostGroup, ...]:
     counted = (
         select(*alike, func.count().label("number"))
         .join(hosts, hosts.c.id == devices.c.host_id)
-        .where(hosts.c.pool_id == pool_id)
+        .where(hosts.c.pool_id == pool_id, devices.c.health != DeviceHealth.GONE.value)
         .group_by(*alike)
         .order_by(*alike)
     )
     for row in connection.execute(counted):
         made[row.host_id].append(DeviceGroup(row.kind, row.model, row.partition, row.number))
+    rows = connection.execute(select(hosts).where(hosts.c.pool_id == pool_id)).all()
+    domains = Counter(row.failure_domain for row in rows)
     groups = Counter(
         HostGroup(
             row.cpu_milli,
@@ -153,11 +193,26 @@ def _pool_hosts(connection: Connection, pool_id: str) -> tuple[HostGroup, ...]:
             row.disk_bytes,
             tuple(made[row.id]),
             row.fabric_island,
-            row.failure_domain,
+            # A domain of one host says nothing, and would make every host a group of its own.
+            row.failure_domain if domains[row.failure_domain] > 1 else "",
+            dedicated_to=row.dedicated_to or "",
         )
-        for row in connection.execute(select(hosts).where(hosts.c.pool_id == pool_id))
+        for row in rows
     )
     return tuple(replace(group, count=count) for group, count in groups.items())
+
+
+def _reservation(connection: Connection, organization_id: str, name: str) -> ReservationPlace | None:
+    table, pools = schema.reservations, schema.pools
+    statement = (
+        select(table.c.pool_id, pools.c.name, table.c.state, table.c.end_us)
+        .join(pools, pools.c.id == table.c.pool_id)
+        .where(table.c.organization_id == organization_id, table.c.name == name)
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    row = connection.execute(statement).one_or_none()
+    return None if row is None else ReservationPlace(*row)
 
 
 def _organization_id(connection: Connection, name_or_id: str) -> str | None:

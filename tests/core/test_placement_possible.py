@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from kumoi.core.placement.possible import (
     HostGroup,
     PoolFacts,
     hosts_mismatch,
+    hosts_open_to,
     job_contradiction,
     pool_mismatch,
 )
@@ -152,9 +154,19 @@ def test_what_is_refused_would_not_fit_were_the_pool_empty(groups: list[HostGrou
 @SOME
 @given(st.lists(host_groups, min_size=1, max_size=3), specs(1))
 def test_what_does_not_fit_an_empty_pool_is_refused(groups: list[HostGroup], spec: JobSpec) -> None:
-    """Of several requests a bound is looked at, of one all there is to know."""
+    """Of a gang with several requests a bound is looked at, of one request all there is to know."""
     if not is_placed(groups, spec):
         assert hosts_mismatch(POOL, groups, spec) is not None
+
+
+@SOME
+@given(st.lists(host_groups, min_size=1, max_size=3), specs(3))
+def test_a_task_whose_requests_an_empty_host_cannot_serve_is_refused(
+    groups: list[HostGroup], spec: JobSpec
+) -> None:
+    single = msgspec.structs.replace(spec, gang=False)
+    if not is_placed(groups, single):
+        assert hosts_mismatch(POOL, groups, single) is not None
 
 
 HOST = HostGroup(8_000, 16 * GIB, GIB, (DeviceGroup("gpu", "h200", "", 4),), "island-1", "rack-1", 2)
@@ -206,6 +218,9 @@ def gpus(count: int = 1, **more: Any) -> tuple[DeviceRequest, ...]:
          {"devices": "4 gpu h200"}),
         ([MIXED], spec_of(devices=(*gpus(models=("a100",)), *gpus(2))), "host_combination", "/resources",
          {"devices": "1 gpu a100, 1 gpu h200"}),
+        ([replace(HOST, devices=(DeviceGroup("gpu", "h200", "", 1),))],
+         spec_of(devices=(*gpus(milli=500), *gpus(milli=500))), "host_combination", "/resources",
+         {"devices": "1 gpu h200"}),
         ([HOST], gang_of(5), "gang_too_large_for_pool", "/array_size", {"most": 4, "size": 5}),
         ([HOST, BARE], gang_of(13), "gang_too_large_for_pool", "/array_size", {"most": 12, "size": 13}),
         ([HOST, BARE], gang_of(9, gang_within=GangScope.HOST), "gang_too_large_for_pool", "/array_size",
@@ -252,6 +267,22 @@ def test_a_refusal_names_the_nearest_thing_that_would_fit(
 def test_what_fits_is_not_refused(groups: list[HostGroup], spec: JobSpec) -> None:
     assert hosts_mismatch(POOL, groups, spec) is None
     assert not groups or is_placed(groups, spec)
+
+
+OWN = replace(HOST, dedicated_to="org_a")
+OTHERS = replace(HOST, devices=(DeviceGroup("gpu", "b300", "", 8),), dedicated_to="org_b")
+
+
+@pytest.mark.parametrize(
+    ("dedicated", "open_to"), [(False, (HOST, OWN)), (True, (OWN,))]
+)  # fmt: skip
+def test_hosts_of_others_do_not_count(dedicated: bool, open_to: tuple[HostGroup, ...]) -> None:
+    assert hosts_open_to((HOST, OWN, OTHERS), "org_a", dedicated=dedicated) == open_to
+
+
+def test_work_for_dedicated_hosts_is_refused_where_there_are_none() -> None:
+    check(hosts_mismatch(POOL, (), rules(dedicated=True)), "dedicated_none", "/rules/dedicated", {})
+    assert hosts_mismatch(POOL, (OWN,), rules(dedicated=True)) is None
 
 
 def rules(**more: Any) -> JobSpec:

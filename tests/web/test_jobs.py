@@ -141,12 +141,16 @@ def test_why_names_the_decision(world: Any) -> None:
 
 
 def test_why_says_what_no_host_has(world: Any) -> None:
-    job = world.job(resources={"cpu_milli": 1_024_000})
-    world.wait(lambda: state(world, job) == "queued")
-    why = world.api(world.acme.admin, "GET", f"/v1/jobs/{job}/why").json()
-    assert why["placements"] == []
+    job = world.job(resources={"cpu_milli": 1_000_000}, array_size=100)
+    why = world.wait(lambda: refused_now(world, job))
     assert sum(refusal["hosts"] for refusal in why["refusals"]) == 1
     world.api(world.acme.admin, "POST", f"/v1/jobs/{job}/cancel")
+
+
+def refused_now(world: Any, job: str) -> Any:
+    """Why the job waits, while a host refuses its next task."""
+    why = world.api(world.acme.admin, "GET", f"/v1/jobs/{job}/why").json()
+    return why if why["refusals"] else None
 
 
 def test_jobs_of_others_are_not_found(world: Any) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from kumoi.core.placement.device_match import devices_match
 from kumoi.model.errors import Invalid
 from kumoi.model.jobs import (
     DEVICE_MILLI,
@@ -34,7 +35,10 @@ class DeviceGroup:
 
 @dataclass(frozen=True, slots=True)
 class HostGroup:
-    """`count` hosts of a pool that are alike and near each other."""
+    """`count` hosts of a pool that are alike and near each other, dedicated to one organization or to none.
+
+    A host without a failure domain is one by itself.
+    """
 
     cpu_milli: int
     memory_bytes: int
@@ -43,6 +47,7 @@ class HostGroup:
     fabric_island: str = ""
     failure_domain: str = ""
     count: int = 1
+    dedicated_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +112,26 @@ def pool_mismatch(pool: PoolFacts, spec: JobSpec, bound: DataBinding) -> Invalid
     return next((mismatch for mismatch in checks if mismatch is not None), None)
 
 
+def hosts_open_to(
+    groups: Iterable[HostGroup], organization_id: str, *, dedicated: bool
+) -> tuple[HostGroup, ...]:
+    """The hosts that an organization's work may be on: its dedicated ones, and unless it asks for these, all
+    that are nobody's."""
+    allowed = (organization_id,) if dedicated else (organization_id, "")
+    return tuple(group for group in groups if group.dedicated_to in allowed)
+
+
 def hosts_mismatch(pool: PoolFacts, groups: Sequence[HostGroup], spec: JobSpec) -> Invalid | None:
-    """Why none of the pool's hosts, were they empty, could run the job. A pool without hosts may get some."""
+    """Why none of the hosts (`hosts_open_to` the job's organization), were they empty, could run the job.
+
+    A pool without hosts may get some; but what asks for dedicated hosts is refused until there are some.
+    """
     if not groups:
-        return None
-    if not any(_tasks_on(group, spec.resources) for group in groups):
+        return _dedicated_lacking(pool) if spec.rules.dedicated else None
+    on_one = _tasks_on_each(groups, spec.resources)
+    if not any(on_one):
         return _nearest(pool, groups, spec.resources)
-    return _gang_mismatch(pool, groups, spec) if spec.gang else None
+    return _gang_mismatch(pool, groups, on_one, spec) if spec.gang else None
 
 
 def _place_mismatch(pool: PoolFacts, spec: JobSpec) -> Invalid | None:
@@ -203,6 +221,28 @@ def _data_mismatch(pool: PoolFacts, bound: DataBinding) -> Invalid | None:
     )
 
 
+def _dedicated_lacking(pool: PoolFacts) -> Invalid:
+    return Invalid(
+        "dedicated_none",
+        "no host of the pool {pool} is dedicated to the organization; leave `dedicated` out, "
+        "or ask the operator for hosts",
+        at="/rules/dedicated",
+        pool=pool.name,
+    )
+
+
+def _tasks_on_each(groups: Iterable[HostGroup], wanted: Resources) -> list[int]:
+    """`_tasks_on` of every group, counted once for hosts that differ only in where they are."""
+    counted: dict[tuple[object, ...], int] = {}
+    found = []
+    for group in groups:
+        room = group.cpu_milli, group.memory_bytes, group.disk_bytes, group.devices
+        if room not in counted:
+            counted[room] = _tasks_on(group, wanted)
+        found.append(counted[room])
+    return found
+
+
 def _tasks_on(group: HostGroup, wanted: Resources) -> int:
     """How many such tasks an empty host of the group holds."""
     most = min(group.cpu_milli // wanted.cpu_milli, group.memory_bytes // wanted.memory_bytes)
@@ -210,7 +250,21 @@ def _tasks_on(group: HostGroup, wanted: Resources) -> int:
         most = min(most, group.disk_bytes // wanted.disk_bytes)
     for request in wanted.devices:
         most = min(most, _requests_on(group, request, wanted.devices))
+    if len(wanted.devices) > 1 and most and not _devices_together(group, wanted.devices):
+        return 0
     return most
+
+
+def _devices_together(group: HostGroup, requests: Sequence[DeviceRequest]) -> bool:
+    """Whether each request of one task finds devices of its own: two shares are of two devices."""
+    slots = [device for device in group.devices for _ in range(device.count)]
+    if sum(request.count for request in requests) > len(slots):
+        return False
+    wanted: list[list[int]] = []
+    for request in requests:
+        serving = [slot for slot, device in enumerate(slots) if device_serves(device, request)]
+        wanted += [serving] * request.count
+    return devices_match(wanted) is not None
 
 
 def _requests_on(group: HostGroup, request: DeviceRequest, together: Sequence[DeviceRequest]) -> int:
@@ -295,8 +349,10 @@ def _devices_nearest(
     return None
 
 
-def _gang_mismatch(pool: PoolFacts, groups: Sequence[HostGroup], spec: JobSpec) -> Invalid | None:
-    most = max(_gang_places(groups, spec).values())
+def _gang_mismatch(
+    pool: PoolFacts, groups: Sequence[HostGroup], on_one: Sequence[int], spec: JobSpec
+) -> Invalid | None:
+    most = max(_gang_places(groups, on_one, spec).values())
     if most >= spec.array_size:
         return None
     return Invalid(
@@ -310,22 +366,23 @@ def _gang_mismatch(pool: PoolFacts, groups: Sequence[HostGroup], spec: JobSpec) 
     )
 
 
-def _gang_places(groups: Sequence[HostGroup], spec: JobSpec) -> dict[str, int]:
-    """How many tasks each place that the gang may be in holds: a host, an island, or the whole pool."""
+def _gang_places(groups: Sequence[HostGroup], on_one: Sequence[int], spec: JobSpec) -> dict[str, int]:
+    """How many tasks each place that the gang may be in holds: a host, an island, or the whole pool.
+
+    `on_one` are the tasks that one host of each group holds.
+    """
     within, spread = spec.rules.gang_within, spec.rules.spread
     domains: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for number, group in enumerate(groups):
-        on_one = _tasks_on(group, spec.resources)
-        # A host without a failure domain is one by itself.
+    for number, (group, tasks) in enumerate(zip(groups, on_one, strict=True)):
         if spread is not None and (spread.over is SpreadOver.HOST or not group.failure_domain):
-            on_one = min(on_one, spread.most)
+            tasks = min(tasks, spread.most)
         place = ""
         if within is GangScope.HOST or (within is GangScope.FABRIC_ISLAND and not group.fabric_island):
             place = f"/{number}"
         elif within is GangScope.FABRIC_ISLAND:
             place = group.fabric_island
         hosts = 1 if place.startswith("/") else group.count
-        domains[place, group.failure_domain] += on_one * hosts
+        domains[place, group.failure_domain] += tasks * hosts
     places: defaultdict[str, int] = defaultdict(int)
     for (place, domain), tasks in domains.items():
         by_domain = spread is not None and spread.over is SpreadOver.FAILURE_DOMAIN and domain
