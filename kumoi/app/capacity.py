@@ -44,6 +44,7 @@ from kumoi.store.device_models import device_model_kinds, figures_all
 from kumoi.store.schema import AnyRow
 
 PERIOD_DAYS_MAX = 3_660
+PERIOD_YEAR_MAX = 2_200
 ROWS_MAX = 200_000
 CLASSES_MAX = 1_000
 
@@ -136,6 +137,13 @@ def _period(since: str | None, until: str | None, today: date) -> tuple[date, da
             at="to",
             since=first.isoformat(),
             until=last.isoformat(),
+        )
+    if last.year > PERIOD_YEAR_MAX:
+        raise Invalid(
+            "period_late",
+            "a period ends in the year {year} at the latest; give an earlier day",
+            at="from" if until is None else "to",
+            year=PERIOD_YEAR_MAX,
         )
     if (last - first).days >= PERIOD_DAYS_MAX:
         raise Invalid(

@@ -97,3 +97,19 @@ def _figure_check(name: str, body: DeviceModelWrite) -> None:
                 known=known,
                 name=name,
             )
+        case FigureProblem.ABOVE_THE_KNOWN:
+            raise Invalid(
+                "figure_above_the_known",
+                "the figure is above the {known} GFLOPS that are known of the model {name}; give the dense "
+                "peak of its datasheet, or name the model as what it is",
+                at="/fp16_dense_gflops",
+                known=known,
+                name=name,
+            )
+        case FigureProblem.SPARSE_UNSAID:
+            raise Invalid(
+                "figure_sparse_unsaid",
+                "say what the datasheet gives with sparsity, or 0 if it gives nothing: "
+                "the dense figure is checked against it",
+                at="/fp16_sparse_gflops",
+            )

@@ -45,7 +45,9 @@ def device_model_list(session: Session, limit: int) -> None:
 @option("--vendor", help="Its maker.")
 @option("--kind", help="What it is, such as gpu.")
 @option("--dense-gflops", type=click.IntRange(min=0), help="Peak of half precision without sparsity.")
-@option("--sparse-gflops", type=click.IntRange(min=0), help="What the datasheet gives with sparsity.")
+@option(
+    "--sparse-gflops", type=click.IntRange(min=0), help="What the datasheet gives with sparsity; 0: nothing."
+)
 @option("--memory", help="Its memory, such as 141G.")
 @option("--datasheet", help="Title and publisher's URL of the datasheet.")
 @option(

@@ -41,6 +41,10 @@ class FigureProblem(StrEnum):
     """The figure with sparsity is not twice the dense one: at least one of them is of something else."""
     TWICE_THE_KNOWN = "twice_the_known"
     """The figure is twice what the catalogue knows: it is the one with sparsity."""
+    ABOVE_THE_KNOWN = "above_the_known"
+    """The figure is more than the catalogue knows of the model: it is of something else."""
+    SPARSE_UNSAID = "sparse_unsaid"
+    """Nothing is known of the model, and nobody said what its datasheet gives with sparsity."""
 
 
 def _entry(
@@ -104,16 +108,21 @@ def figure_problem(
 ) -> FigureProblem | None:
     """Why `dense_gflops` cannot be a dense peak; None if nothing speaks against it.
 
-    `sparse_gflops` is what the same datasheet gives with sparsity (None: nothing), `known_gflops` what the
-    catalogue holds for the model. Sparsity of two in four doubles the peak, so the three must agree.
+    `sparse_gflops` is what the same datasheet gives with sparsity (0: nothing, None: nobody said),
+    `known_gflops` what the catalogue holds for the model. Sparsity of two in four doubles the peak, so the
+    three must agree; a figure of which only one is there is not believed.
     """
-    if sparse_gflops is not None:
+    if sparse_gflops:
         if dense_gflops >= sparse_gflops:
             return FigureProblem.NOT_DENSE
         if not _near(sparse_gflops, 2 * dense_gflops):
             return FigureProblem.RATIO
-    if known_gflops and _near(dense_gflops, 2 * known_gflops):
+    if known_gflops is None:
+        return FigureProblem.SPARSE_UNSAID if sparse_gflops is None else None
+    if _near(dense_gflops, 2 * known_gflops):
         return FigureProblem.TWICE_THE_KNOWN
+    if dense_gflops * 100 > known_gflops * (100 + _TOLERANCE_PERCENT):
+        return FigureProblem.ABOVE_THE_KNOWN
     return None
 
 

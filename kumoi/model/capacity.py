@@ -23,8 +23,9 @@ Sha256 = Annotated[str, Meta(pattern=rf"^[0-9a-f]{{64}}{END}", description="SHA-
 class DeviceModelWrite(Struct, frozen=True, forbid_unknown_fields=True):
     """What a datasheet says of a model. `fp16_dense_gflops` is the peak of half precision without sparsity.
 
-    `fp16_sparse_gflops` is what the same datasheet gives with sparsity, null where it gives nothing; the two
-    are held against each other. With `datasheet_sha256` the model is attested, and counts.
+    `fp16_sparse_gflops` is what the same datasheet gives with sparsity, 0 where it gives nothing; the two are
+    held against each other. Only of built-in models it may be null. With `datasheet_sha256` the model is
+    attested, and counts.
     """
 
     vendor: Annotated[str, Meta(min_length=1, max_length=63)]

@@ -39,7 +39,13 @@ def test_every_entry_is_plausible_and_known_by_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("dense", "sparse", "known", "problem"),
     [
-        (989_400, None, None, None),
+        (989_400, None, 989_400, None),
+        (989_400, None, None, FigureProblem.SPARSE_UNSAID),
+        (989_400, 0, None, None),
+        (1_500_000, None, 989_400, FigureProblem.ABOVE_THE_KNOWN),
+        (1_500_000, 3_000_000, 989_400, FigureProblem.ABOVE_THE_KNOWN),
+        (2_050_000, None, 989_400, FigureProblem.ABOVE_THE_KNOWN),
+        (1_000_000, None, 989_400, None),
         (989_400, 1_978_900, 989_400, None),
         (989_400, 1_979_000, None, None),
         (1_979_000, None, 989_400, FigureProblem.TWICE_THE_KNOWN),
@@ -49,8 +55,7 @@ def test_every_entry_is_plausible_and_known_by_its_own_name() -> None:
         (989_400, 1_000_000, None, FigureProblem.RATIO),
         (1_307_400, 2_614_900, 1_307_400, None),
         (2_615_000, None, 1_307_400, FigureProblem.TWICE_THE_KNOWN),
-        (0, None, None, None),
-        (0, 0, None, FigureProblem.NOT_DENSE),
+        (0, 0, None, None),
     ],
 )
 def test_figures_with_sparsity_are_refused(

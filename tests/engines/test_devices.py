@@ -275,6 +275,31 @@ def test_a_driver_that_hangs_does_not_hang_who_asks() -> None:
     hanging.go.set()
 
 
+class Breaking:
+    """A source whose binding lacks what it is asked for, while `broken`."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def devices(self) -> Sequence[DeviceReport]:
+        if self.broken:
+            raise AttributeError("no nvmlDeviceGetSomething")
+        return FakeDevices(gpu_make(0), gpu_make(1)).devices()
+
+
+def test_devices_whose_driver_fails_are_sick_until_it_answers_again() -> None:
+    source = Breaking()
+    patient = PatientDevices(source, timeout_s=30)
+    assert [device.healthy for device in patient.devices()] == [True, True]
+    source.broken = True
+    sick = patient.devices()
+    assert [(device.healthy, device.detail) for device in sick] == 2 * [
+        (False, "the driver failed: AttributeError: no nvmlDeviceGetSomething")
+    ]
+    source.broken = False
+    assert all(device.healthy for device in patient.devices())
+
+
 def test_the_fake_tells_what_happens_to_its_devices() -> None:
     fake = FakeDevices(gpu_make(0), gpu_make(1))
     one, two = fake.devices()

@@ -99,6 +99,8 @@ def test_a_wider_reading_counts_what_started_earlier(own_world: Any) -> None:
         ({"from": "2026-04-01", "to": "2026-03-31"}, "to"),
         ({"from": "2000-01-01", "to": "2026-03-31"}, "from"),
         ({"count_from": "2028-04-01"}, "count_from"),
+        ({"from": "9999-01-01", "to": "9999-12-31"}, "to"),
+        ({"from": "2300-01-01"}, "from"),
     ],
 )
 def test_periods_that_make_no_sense_are_refused(world: Any, period: dict[str, str], at: str) -> None:

@@ -56,6 +56,11 @@ def test_a_name_with_a_blank_is_one(world: Any) -> None:
             "/fp16_dense_gflops",
             "figure_twice_the_known",
         ),
+        (
+            {"fp16_dense_gflops": 1_500_000, "fp16_sparse_gflops": None},
+            "/fp16_dense_gflops",
+            "figure_above_the_known",
+        ),
         ({"fp16_sparse_gflops": 3_958_000}, "/fp16_sparse_gflops", "figure_ratio"),
     ],
 )
@@ -67,6 +72,13 @@ def test_figures_with_sparsity_are_refused_and_change_nothing(
     assert refused.json()["type"] == f"urn:kumoi:error:{code}"
     items = world.api(world.operator, "GET", PATH, params={"limit": 1_000}).json()["items"]
     assert next(item for item in items if item["name"] == "H100")["built_in"] is True
+
+
+def test_of_an_unknown_model_the_figure_with_sparsity_is_said(world: Any) -> None:
+    name = world.name("X900")
+    refused = write(world, name, fp16_sparse_gflops=None)
+    assert (refused.status_code, refused.json()["at"]) == (422, "/fp16_sparse_gflops")
+    assert write(world, name, fp16_sparse_gflops=0).status_code == 201
 
 
 @pytest.mark.parametrize(

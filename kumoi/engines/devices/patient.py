@@ -9,10 +9,11 @@ from kumoi.engines.devices.base import DeviceSource
 
 TIMEOUT_S = 10.0
 SILENT = "the driver does not answer"
+DETAIL_CHARACTERS_MAX = 200
 
 
 class PatientDevices:
-    """A source that answers in time: what another one says, or, while that hangs, that all devices are sick.
+    """A source that answers in time: what another one says, or, while that hangs or fails, that all are sick.
 
     At most one call is under way; one that hangs is left to its thread, which ends with it.
     """
@@ -21,6 +22,7 @@ class PatientDevices:
         self._source = source
         self._timeout_s = timeout_s
         self._last: Sequence[DeviceReport] = ()
+        self._failure = ""
         self._asking: threading.Thread | None = None
 
     def devices(self) -> Sequence[DeviceReport]:
@@ -30,9 +32,16 @@ class PatientDevices:
             self._asking.start()
         self._asking.join(self._timeout_s)
         if self._asking.is_alive():
-            return tuple(replace(device, healthy=False, detail=SILENT) for device in self._last)
+            return self._all_sick(SILENT)
         self._asking = None
-        return self._last
+        return self._all_sick(self._failure) if self._failure else self._last
+
+    def _all_sick(self, why: str) -> Sequence[DeviceReport]:
+        return tuple(replace(device, healthy=False, detail=why) for device in self._last)
 
     def _ask(self) -> None:
-        self._last = self._source.devices()
+        try:
+            self._last = self._source.devices()
+            self._failure = ""
+        except Exception as error:  # whatever a binding raises, what it last said is not known any more
+            self._failure = f"the driver failed: {type(error).__name__}: {error}"[:DETAIL_CHARACTERS_MAX]
