@@ -53,4 +53,4 @@ def test_looks_are_early_at_first_and_then_one_a_window() -> None:
 
 def test_the_more_hosts_the_more_arrivals_to_a_look() -> None:
     hosts = 20_000
-    assert looks(60_000, hosts) == [2_500, 10_000, 30_000, 50_000]
+    assert looks(60_000, hosts) == [2_500, 10_000, 40_000]

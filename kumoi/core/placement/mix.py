@@ -8,6 +8,7 @@ WINDOW_ARRIVALS = 4_096
 FIRST_ARRIVALS = 512
 HOSTS_PER_FIRST = 8
 GROWTH = 4
+LOOK_PER_HOST = 3
 
 
 class Mix:
@@ -33,9 +34,9 @@ class Mix:
 
         After `FIRST_ARRIVALS` (more where there are many hosts), then each time that `GROWTH` times as many
         have arrived: often while little is known. Later each time that the window is all new or, if that is
-        more, as many came as are hosts.
+        more, `LOOK_PER_HOST` came for each host: every look has all costs made anew.
         """
-        wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, hosts))
+        wait = min((GROWTH - 1) * self._looked, max(WINDOW_ARRIVALS, LOOK_PER_HOST * hosts))
         return self._arrived - self._looked >= max(FIRST_ARRIVALS, hosts // HOSTS_PER_FIRST, wait)
 
     def look(self) -> tuple[Counter[Shape], float]:
