@@ -23,4 +23,4 @@ def jobs_activate(context: LoopContext, fence: Fence) -> bool:
         )
     if expanded:
         context.nudge("placement")
-    return released > 0 or expanded > 0
+    return released > 0 or expanded >= EXPAND_LIMIT

@@ -109,8 +109,7 @@ def dependencies_unmet(connection: Connection, job_id: str) -> Sequence[str]:
 
 def jobs_releasable(connection: Connection, limit: int) -> Sequence[str]:
     """Jobs that wait for nothing any more, or in vain. Looks at every waiting job: for a reader."""
-    statement = _RELEASE.order_by(jobs.c.id).limit(limit)
-    return [row.id for row in connection.execute(statement)]
+    return [row.id for row in connection.execute(_RELEASABLE, {"most": limit})]
 
 
 def jobs_release(connection: Connection, job_ids: Sequence[str], now_us: int) -> int:
@@ -139,7 +138,10 @@ def _release_select() -> Select[*tuple[Any, ...]]:
     return select(jobs.c.id, failed.label("failed")).where(in_state(jobs, "waiting"), or_(failed, ~unmet))
 
 
+# What every activation reads is built once: building an expression costs more than SQLite's answer.
 _RELEASE = _release_select()
+_RELEASABLE = _RELEASE.order_by(jobs.c.id).limit(bindparam("most"))
+_POOLS_OPEN = select(pools.c.id).where(pools.c.state == "open")
 ORGANIZATIONS_MAX = 10_000
 _PENDING = (jobs.c.pool_id == bindparam("in_pool"), in_state(jobs, "pending"))
 _ORGANIZATION_NEXT = select(func.min(jobs.c.organization_id)).where(
@@ -185,7 +187,7 @@ def jobs_expand(connection: Connection, now_us: int, cell: int, lookahead: int, 
 
 
 def _turns(connection: Connection, lookahead: int) -> Iterator[_Turn]:
-    for pool_id in connection.execute(select(pools.c.id).where(pools.c.state == "open")).scalars().all():
+    for pool_id in connection.execute(_POOLS_OPEN).scalars().all():
         for organization_id in _organizations_pending(connection, pool_id):
             turn = _turn(connection, pool_id, organization_id, lookahead)
             if turn.room > 0:
