@@ -136,6 +136,7 @@ class _Look:
     devices: list[Mapping[str, Any]] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     pool_id: str | None = None
+    is_capacity_changed: bool = False
 
     def host_register(self, engine: str, report: HostSeen, pool: str) -> None:
         """A host that was never seen before."""
@@ -156,6 +157,7 @@ class _Look:
         }
         self.event("host_register", host_id, detail)
         self.touched.append(host_id)
+        self.is_capacity_changed |= bool(report.devices)
         self.devices_tell(host_id, report, changes)
 
     def host_update(self, row: AnyRow, report: HostSeen) -> None:
@@ -172,6 +174,9 @@ class _Look:
         }
         self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
         self.touched.append(row.id)
+        # The account of the day reads every device: only for what may change it.
+        same_capacity = row.health == facts["health"] and row.devices_digest == facts["devices_digest"]
+        self.is_capacity_changed |= not same_capacity
         if row.health != facts["health"]:
             action = "host_up" if report.healthy else "host_lost"
             self.event(action, row.id, {"name": row.name})
@@ -183,6 +188,7 @@ class _Look:
         values = {"health": HostHealth.LOST, "detail": "no health report", "generation": row.generation + 1}
         self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
         self.touched.append(row.id)
+        self.is_capacity_changed = True
         self.event("host_lost", row.id, {"name": row.name})
 
     def devices_write(self, host_id: str, report: HostSeen, state: str) -> None:
@@ -213,7 +219,7 @@ class _Look:
             self.connection.execute(_SAME, self.same)
         host_touch(self.connection, self.touched)
         insert_many(self.connection, events, self.events)
-        if self.touched or not capacity_day_known(self.connection, self.now_us):
+        if self.is_capacity_changed or not capacity_day_known(self.connection, self.now_us):
             capacity_record(self.connection, self.now_us)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from kumoi.core.capacity import Figure, japan_day
 from kumoi.core.devices import CATALOGUE
-from kumoi.store import schema
+from kumoi.store import hosts, schema
 from kumoi.store.capacity import capacity_days_list, capacity_record, capacity_seen
 from kumoi.store.capacity_plans import capacity_plan_delete, capacity_plan_get, capacity_plan_list
 from kumoi.store.database import Store
@@ -52,10 +52,17 @@ class Region:
         self.rows = rows
         self.now_us = T0_US
 
-    def look(self, hosts: Mapping[str, tuple[DeviceSeen, ...]], *, days: int = 0, after_s: int = 10) -> None:
+    def look(
+        self,
+        hosts: Mapping[str, tuple[DeviceSeen, ...]],
+        *,
+        days: int = 0,
+        after_s: int = 10,
+        cpu_milli: int = 8_000,
+    ) -> None:
         self.now_us += days * DAY_US + after_s * S_US
         seen = [
-            HostSeen(name, 8_000, 16 * GIB, "boot-1", healthy=True, detail="", devices=devices)
+            HostSeen(name, cpu_milli, 16 * GIB, "boot-1", healthy=True, detail="", devices=devices)
             for name, devices in hosts.items()
         ]
         self.store.transact_wait(
@@ -97,6 +104,25 @@ def test_a_day_records_the_least_of_its_looks(world: Region) -> None:
     assert world.counts() == [(6, 6)], "what was missing once was missing that day"
     world.look({"a": gpus(8)}, days=1)
     assert world.days()[1:] == [(day(1), "H200", day(0), 8, 8)]
+
+
+def test_the_devices_are_counted_only_where_one_may_have_changed(
+    world: Region, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+
+    def record(connection: Connection, now_us: int) -> None:
+        counted.append(now_us)
+        capacity_record(connection, now_us)
+
+    monkeypatch.setattr(hosts, "capacity_record", record)
+    world.look({"a": gpus(8), "b": gpus(8)})
+    world.look({"a": gpus(8), "b": gpus(8)}, cpu_milli=4_000)
+    assert len(counted) == 1, "less CPU is no less of the account"
+    world.look({"a": gpus(8), "b": gpus(7)})
+    world.look({"a": gpus(8)}, after_s=60)
+    world.look({"a": gpus(8)}, days=1)
+    assert len(counted) == 4
 
 
 def test_classes_are_told_by_model_and_start(world: Region) -> None:
