@@ -47,7 +47,7 @@ def host_add(world: World, name: str, *, state: str = "schedulable", pool: str |
 
 def attempts_add(world: World, tenant: Tenant, host_id: str, *states: str) -> None:
     """A job with one task for each of `states`, each with an attempt in that state on the host."""
-    project = tenant.project(f"work-{host_id[-4:]}")
+    project = tenant.project(f"work-{host_id[5:]}")
     job_id = id_new(IdKind.JOB)
     now_us = world.clock_us
     (host,) = world.plane.store.read_wait(

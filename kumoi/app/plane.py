@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kumoi.app.pages import Cursors
+from kumoi.app.pool_looks import PoolLooks
 from kumoi.app.refusals import Refusals
 from kumoi.core.tokens import token_hash
 from kumoi.engines.base import Engine
@@ -86,12 +87,14 @@ class Plane:
     monotonic_s: Callable[[], float] = time.monotonic
     directory: Directory = field(init=False)
     refusals: Refusals = field(init=False)
+    pool_looks: PoolLooks = field(init=False)
     _holders: dict[bytes, tuple[TokenHolder, float]] = field(default_factory=dict)
     _access_generation: int = 0
 
     def __post_init__(self) -> None:
         self.directory = Directory(self.store)
         self.refusals = Refusals(self.store)
+        self.pool_looks = PoolLooks(self.store)
 
     async def authenticate(self, token: str) -> Actor:
         """The actor that `token` belongs to. Raises Unauthenticated.

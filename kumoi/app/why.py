@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
-from kumoi.core.placement.reasons import DEDICATED, OTHER_SHARER, OTHER_TENANT, RESERVED
+from kumoi.core.placement.reasons import DEDICATED, HELD, OTHER_SHARER, OTHER_TENANT, RESERVED
 from kumoi.core.placement.snapshot import TaskView, gang_members
 from kumoi.core.queue.order import HeldReason, Waiting, order
 from kumoi.core.queue.standing import PoolUse
 from kumoi.model.access import Action, Actor
-from kumoi.model.jobs import HostRefusal, JobWhy
+from kumoi.model.jobs import HostRefusal, JobWhy, Placement
 from kumoi.store import jobs, tasks
 from kumoi.store.budgets import prices_load
 from kumoi.store.database import Connection
-from kumoi.store.placement_read import hosts_of_pool, pool_view, task_waiting_first
+from kumoi.store.placement_read import task_waiting_first
 from kumoi.store.pools import pool_row
 from kumoi.store.schema import AnyRow
 from kumoi.store.shares import standings_load
@@ -28,8 +28,17 @@ _HELD = {
     HeldReason.OVER_QUOTA: "it would pass a quota of its organization: end work, or ask for a larger quota",
     HeldReason.OVER_BUDGET: "it would pass its organization's budget of this month",
 }
-_POLICY = "kumoi"
-"""Whether something fits does not depend on what the policy learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the rows say of a job."""
+
+    waiting_for: tuple[str, ...]
+    waiting: tuple[TaskView, ...]
+    held: str | None
+    pool_state: str
+    placements: tuple[Placement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +51,31 @@ class _Look:
 
 
 async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
-    """Explain the job's present state from what placement would see now."""
+    """Explain the job's present state, and what its hosts said within the last minute.
+
+    Raises Unavailable where too many ask at once.
+    """
     row = await job_authorized(plane, actor, Action.JOB_READ, job)
-    return await plane.store.read(_explain, row, plane.clock_us())
-
-
-def _explain(connection: Connection, row: AnyRow, now_us: int) -> JobWhy:
-    waiting_for = tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else ()
-    waiting = _waiting(connection, row)
-    held = _held(connection, row, waiting, now_us)
-    look = _look(connection, row.pool_id, waiting, now_us) if waiting else None
+    now_us = plane.clock_us()
+    facts = await plane.store.read(_facts, row, now_us)
+    look = await _look(plane, row.pool_id, facts.waiting, now_us) if facts.waiting else None
     return JobWhy(
         job=row.id,
         state=row.state,
-        explanation=held or _explanation(connection, row, waiting_for, look),
-        waiting_for=waiting_for,
+        explanation=facts.held or _explanation(row, facts, look),
+        waiting_for=facts.waiting_for,
         refusals=look.refusals if look is not None else (),
+        placements=facts.placements,
+    )
+
+
+def _facts(connection: Connection, row: AnyRow, now_us: int) -> _Facts:
+    waiting = _waiting(connection, row)
+    return _Facts(
+        waiting_for=tuple(jobs.dependencies_unmet(connection, row.id)) if row.state == "waiting" else (),
+        waiting=waiting,
+        held=_held(connection, row, waiting, now_us),
+        pool_state=pool_row(connection, row.pool_id).state,
         placements=tuple(tasks.placements_of(connection, row.id)),
     )
 
@@ -82,18 +100,14 @@ def _held(connection: Connection, row: AnyRow, waiting: tuple[TaskView, ...], no
     return next((_HELD[held.reason] for held in asked.held if held.reason in _HELD), None)
 
 
-def _look(connection: Connection, pool_id: str, waiting: tuple[TaskView, ...], now_us: int) -> _Look:
-    """What the hosts of the pool say to the tasks now."""
-    # Not at the top: the arrays need NumPy, which a plane loads when it first places work.
-    from kumoi.core.placement.pool import PoolPlacer
-
-    placer = PoolPlacer(pool_view(pool_row(connection, pool_id)), _POLICY)
-    placer.hosts_put(hosts_of_pool(connection, pool_id))
-    _placed, refused = placer.place(waiting, now_us)
+async def _look(plane: Plane, pool_id: str, waiting: tuple[TaskView, ...], now_us: int) -> _Look:
+    """What the hosts of the pool say to the tasks."""
+    refused = await plane.pool_looks.ask(pool_id, waiting, now_us)
     is_placed = not refused
     if refused and waiting[0].gang is not None:
         # Each for itself: what the next one lacks where those before it are.
-        _placed, refused = placer.place([replace(task, gang=None) for task in waiting], now_us)
+        apart = [replace(task, gang=None) for task in waiting]
+        refused = await plane.pool_looks.ask(pool_id, apart, now_us)
     told: Counter[str] = Counter()
     for one in refused[:1]:
         for reason, count in one.reasons:
@@ -105,24 +119,20 @@ def _look(connection: Connection, pool_id: str, waiting: tuple[TaskView, ...], n
     )
 
 
-def _explanation(
-    connection: Connection,
-    row: AnyRow,
-    waiting_for: tuple[str, ...],
-    look: _Look | None,
-) -> str:
+def _explanation(row: AnyRow, facts: _Facts, look: _Look | None) -> str:
     if row.ended_us is not None:
         return f"{_ENDED}: {row.state}" + (f" ({row.reason})" if row.reason else "")
     if row.state == "waiting":
-        return f"it waits for {len(waiting_for)} jobs to end"
-    if pool_row(connection, row.pool_id).state != "open":
+        return f"it waits for {len(facts.waiting_for)} jobs to end"
+    if facts.pool_state != "open":
         return "its pool is paused: work is accepted and held"
     if row.state == "pending":
         return "it waits for its turn: other jobs of the pool come first"
     if look is None:
         return _RUNNING
     if look.is_placed:
-        return "its next task is about to be placed"
+        # Which dates the loop gave is known to no request.
+        return f"its next task is about to be placed, unless the room for it is {HELD}"
     if look.is_placed_apart:
         return "the hosts do not take its gang as near together as it asks now"
     if look.refusals:

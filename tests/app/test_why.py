@@ -20,6 +20,9 @@ from kumoi.store.ids import ids_new
 from kumoi.store.placement import plan_apply
 
 NOT_AVAILABLE = "not available to this organization"
+ABOUT_TO_BE_PLACED = (
+    "its next task is about to be placed, unless the room for it is kept for other work that waits"
+)
 
 
 def pool_add(world: World, *, shared: bool) -> str:
@@ -86,7 +89,7 @@ def test_a_gang_is_looked_at_as_a_whole(world: World, acme: Tenant) -> None:
     host_add(world, "one")
     resources = Resources(cpu_milli=3_000)
     fitting = why(world, acme, JobSpec(command=("ls",), gang=True, array_size=2, resources=resources))
-    assert (fitting.refusals, fitting.explanation) == ((), "its next task is about to be placed")
+    assert (fitting.refusals, fitting.explanation) == ((), ABOUT_TO_BE_PLACED)
 
 
 def test_a_gang_that_does_not_fit_together_says_so(world: World, acme: Tenant) -> None:
