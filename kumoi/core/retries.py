@@ -39,13 +39,16 @@ def decide_next(
     """The state that follows attempt `attempt_number` (1 is the first).
 
     `start_failures` of the attempts before it never started: those are not the job's tries. A failed start
-    is tried again later and later, so that a host that cannot start anything does not fail its queue.
+    is tried again later and later, so that a host that cannot start anything does not fail its queue. A
+    preempted task always waits for another turn: it was the plane that ended it.
     """
     if outcome is AttemptOutcome.EXITED and exit_code == 0:
         return TaskNext("succeeded", None)
     if outcome is AttemptOutcome.CANCELLED:
         return TaskNext("cancelled", "cancelled")
     text = f"exit code {exit_code}" if outcome is AttemptOutcome.EXITED else outcome.value
+    if outcome is AttemptOutcome.PREEMPTED:
+        return TaskNext("queued", text)
     if outcome is AttemptOutcome.START_FAILED:
         if start_failures + 1 >= START_TRIES_MAX:
             return TaskNext("failed", text)

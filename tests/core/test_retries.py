@@ -22,6 +22,7 @@ RETRIED_BY = {
     (AttemptOutcome.HOST_LOST, None): {ON_LOSS},
     (AttemptOutcome.LEASE_LOST, None): {ON_LOSS},
     (AttemptOutcome.START_FAILED, None): set(ALL),
+    (AttemptOutcome.PREEMPTED, None): set(ALL),
 }
 
 
