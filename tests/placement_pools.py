@@ -148,6 +148,7 @@ def groups(draw: st.DrawFn, number: int) -> tuple[TaskView, ...]:
         disk_bytes=draw(st.integers(0, 2)),
         devices=tuple(draw(st.lists(requests(), max_size=2))),
         wall_time_s=draw(st.integers(1, 200)),
+        class_rank=draw(st.integers(0, 2)),
         gang=job_id if is_gang else None,
         gang_within=draw(st.sampled_from((None, *GangScope))) if is_gang else None,
         spread_over=draw(mostly(None, *SpreadOver)),
@@ -175,6 +176,7 @@ def holds(draw: st.DrawFn) -> Hold:
         tuple(draw(kept)),
         start_us,
         NOW_US + draw(st.integers(-10, 100)) * US_PER_S,
+        class_rank=draw(st.integers(0, 2)),
     )
 
 
@@ -375,6 +377,7 @@ class PlainPool:
             and self.now_us < hold.until_us
             and hold.start_us < ends_us
             and hold.group_id != (task.gang or task.id)
+            and hold.class_rank <= task.class_rank
         )
 
 

@@ -275,6 +275,15 @@ def test_a_kept_host_takes_what_ends_in_time_and_whom_it_is_kept_for() -> None:
         assert placer.place([task], NOW_US)[1] == ()
 
 
+@pytest.mark.parametrize(("class_rank", "takes"), [(0, True), (1, False), (2, False)])
+def test_a_host_kept_for_a_class_takes_work_of_those_above(class_rank: int, takes: bool) -> None:
+    hold = Hold("job_9", ("host_1",), NOW_US, NOW_US + 1, class_rank=1)
+    placer = placer_of(PoolView("pool_1"), [HOST])
+    task = replace(TASK, class_rank=class_rank)
+    assert bool(placer.place([task], NOW_US, [hold])[0]) is takes
+    assert bool(placer.place([task], NOW_US, [replace(hold, class_rank=2), hold])[0]) is takes
+
+
 def test_the_second_organization_stays_off_a_host_that_work_is_alone_on() -> None:
     alone = replace(TASK, id="task_1", alone=True, cpu_milli=100, memory_bytes=1, disk_bytes=0)
     other = replace(alone, id="task_2", alone=False, organization_id="org_b", job_id="job_2")
@@ -340,3 +349,42 @@ def test_hosts_of_another_model_later_do_not_hide_from_who_takes_any() -> None:
     assert place()[1]
     placer.hosts_put([replace(HOST, id="host_2", devices=(DeviceView("d2", "gpu", "b300"),))])
     assert [one.devices for one in place()[0]] == [(("d2", 1_000),)]
+
+
+def test_hosts_whose_devices_are_alike_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [replace(HOST, id=f"small_{n}", cpu_milli=10) for n in range(5)]
+    alike = [
+        replace(HOST, id=f"alike_{n}", devices=tuple(DeviceView(f"{n}_{m}", "gpu", "a100") for m in range(2)))
+        for n in range(20)
+    ]
+    placer = PoolPlacer(PoolView("pool"), "best_fit")
+    placer.hosts_put(small + alike)
+    tried = []
+
+    def slots_choose(of: PoolPlacer, row: int, task: TaskView) -> Any:
+        tried.append(row)
+        return choose(of, row, task)
+
+    choose = PoolPlacer.slots_choose
+    monkeypatch.setattr(PoolPlacer, "slots_choose", slots_choose)
+    placed, _ = placer.place([asks(DeviceRequest("gpu"), DeviceRequest("gpu"))], NOW_US)
+    assert [one.host_id for one in placed] == ["alike_0"]
+    assert tried == [5, 5], "once to know, once to take"
+
+
+@pytest.mark.parametrize(
+    "rules", [{"spread_over": SpreadOver.HOST}, {"gang_within": GangScope.HOST}, {"alone": True}]
+)
+def test_of_an_engine_that_chooses_hosts_only_the_room_is_counted(rules: dict[str, Any]) -> None:
+    views = [replace(HOST, id=f"host_{n}", devices=()) for n in range(2)]
+    room = HOST.cpu_milli // TASK.cpu_milli
+    gang = [replace(TASK, id=f"task_{n}", gang="job", **rules) for n in range(2 * room)]
+    for pool_only in (True, False):
+        placer = PoolPlacer(PoolView("pool", chooses_pool_only=pool_only), "fgd")
+        placer.hosts_put(views)
+        placed, refused = placer.place(gang, NOW_US)
+        assert bool(placed) is (pool_only or "alone" in rules)
+        assert {scored.cost for one in placed for scored in one.best} <= {0} or not pool_only
+        placed, refused = placer.place([*gang, replace(gang[0], id="one_more")], NOW_US)
+        assert not placed, "there is room for so many only"
+        assert len(refused) == len(gang) + 1

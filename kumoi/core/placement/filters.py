@@ -106,15 +106,19 @@ def windows_asked(question: Question) -> Mask | None:
 
 
 def holds(question: Question) -> Mask | None:
-    """A host kept for a group that waits takes only what ends before that comes (conservative backfill)."""
+    """A host kept for a group that waits takes only what ends before that comes (conservative backfill), or
+    is of a higher class."""
     if not question.residents.holds:
         return None
     residents, ends_us = question.residents, question.ends_us
-    passing: Mask = residents.held_us[: question.size] >= ends_us
+    rank = question.task.class_rank
+    passing: Mask = residents.held_us[rank, : question.size] >= ends_us
     group_id = question.task.gang or question.task.id
     for row in residents.rows_held(group_id):
         of_row = residents.holds[row]
-        passing[row] = all(hold.group_id == group_id or ends_us <= hold.start_us for hold in of_row)
+        passing[row] = all(
+            hold.group_id == group_id or rank < hold.class_rank or ends_us <= hold.start_us for hold in of_row
+        )
     return passing
 
 
@@ -160,11 +164,15 @@ FILTERS: tuple[tuple[str, Filter], ...] = (
     (HELD, holds),
 )
 """In the order in which a refusal is told."""
+_OF_THE_ENGINE = (SPREAD, FAR)
+"""What an engine that chooses hosts itself sees to."""
 
 
 def masks(question: Question) -> Iterator[tuple[str, Mask]]:
     """The filters that have something to say, with the rows that pass each."""
     for reason, passes in FILTERS:
+        if question.pool.chooses_pool_only and reason in _OF_THE_ENGINE:
+            continue
         mask = passes(question)
         if mask is not None:
             yield reason, mask

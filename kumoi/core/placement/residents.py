@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kumoi.core.placement.snapshot import Hold, HostView, Window
+from kumoi.model.jobs import CLASS_RANKS
 
 Codes = NDArray[np.int64]
 NOBODY = -1
@@ -16,7 +17,8 @@ FOREVER_US = int(np.iinfo(np.int64).max)
 
 class Residents:
     """Per row: `tenant`, `sharer` and `recluse` (organization code, NOBODY or SEVERAL), `dedicated` (code or
-    NOBODY), `domain` and `island` (codes). By row: `windows` of reservations, `holds` of groups that wait.
+    NOBODY), `domain` and `island` (codes). Per class rank and row: `held_us`, from when on it is kept from
+    work of the class (FOREVER_US: never). By row: `windows` of reservations, `holds` of groups that wait.
 
     A tenant has anything on the host, a sharer a part of one of its devices, a recluse work that is alone.
     """
@@ -34,7 +36,8 @@ class Residents:
         self._held_by: dict[str, list[int]] = {}
         self._size = 0
         self.tenant = self.sharer = self.recluse = self.dedicated = np.zeros(0, np.int64)
-        self.domain = self.island = self.held_us = np.zeros(0, np.int64)
+        self.domain = self.island = np.zeros(0, np.int64)
+        self.held_us = np.zeros((len(CLASS_RANKS), 0), np.int64)
         self.recluse_rows: set[int] = set()
 
     def code(self, name: str) -> int:
@@ -80,10 +83,11 @@ class Residents:
         return self._of_job.get(job_id, {})
 
     def hold(self, row: int, hold: Hold) -> None:
-        """Keep a row for a group that waits."""
+        """Keep a row for a group that waits, from work of its class and those below."""
         self.holds.setdefault(row, []).append(hold)
         self._held_by.setdefault(hold.group_id, []).append(row)
-        self.held_us[row] = min(self.held_us[row], hold.start_us)
+        bound = self.held_us[hold.class_rank :, row]
+        np.minimum(bound, hold.start_us, out=bound)
 
     def rows_held(self, group_id: str) -> Sequence[int]:
         """The rows that are kept for a group."""
@@ -91,7 +95,7 @@ class Residents:
 
     def holds_drop(self) -> None:
         """Keep nothing for anybody."""
-        self.held_us[list(self.holds)] = FOREVER_US
+        self.held_us[:, list(self.holds)] = FOREVER_US
         self.holds.clear()
         self._held_by.clear()
 
@@ -114,12 +118,14 @@ class Residents:
             ("dedicated", NOBODY),
             ("domain", NOBODY),
             ("island", NOBODY),
-            ("held_us", FOREVER_US),
         ):
             old = getattr(self, name)
             grown = np.full(size, value, np.int64)
             grown[: len(old)] = old
             setattr(self, name, grown)
+        held_us = np.full((len(CLASS_RANKS), size), FOREVER_US, np.int64)
+        held_us[:, : self.held_us.shape[1]] = self.held_us
+        self.held_us = held_us
 
 
 def _count(counter: Counter[int], key: int, count: int) -> int:

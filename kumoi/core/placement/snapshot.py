@@ -105,20 +105,23 @@ class PoolView:
 
     `exclusive`: two organizations may not be on one host at once (isolation below `vm`, not relaxed).
     `devices_shared`: they may hold shares of one device (the provider relaxed it). `defragment`: restartable
-    work may be moved so that a large group fits.
+    work may be moved so that a large group fits. `chooses_pool_only`: the pool's engine chooses hosts itself
+    (its placement grain is `pool`), so only room is counted here: no policy, no nearness and no spread.
     """
 
     id: str
     exclusive: bool = False
     devices_shared: bool = False
     defragment: bool = False
+    chooses_pool_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Hosts kept for a group that waits (a gang's job, or a task): who is behind it must end by `start_us`.
+    """Hosts kept for a group that waits (a gang's job, or a task): others must end there by `start_us`.
 
-    Valid until `until_us`. The group needs the hosts for `wall_s` at most.
+    Work of a class higher than the group's (`class_rank`) is not bound by it. Valid until `until_us`. The
+    group needs the hosts for `wall_s` at most.
     """
 
     group_id: str
@@ -126,6 +129,7 @@ class Hold:
     start_us: int
     until_us: int
     wall_s: int = 0
+    class_rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +200,8 @@ class ReplayError(Exception):
     """The recorded inputs do not make a chain that begins with a base."""
 
 
-INPUTS_BYTES_MAX = 1 << 30
+INPUTS_BYTES_MAX = 256 << 20
+"""Room for the hosts of a region of 100,000; what is handed in to be replayed must not fill the memory."""
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
 _decoder = msgspec.msgpack.Decoder(Inputs)
 

@@ -2,7 +2,8 @@
 
 Every group that gets a date here keeps it: whatever passes it on these hosts must end before (Mu'alem and
 Feitelson, "Utilization, Predictability, Workloads, and User Runtime Estimates in Scheduling the IBM SP2 with
-Backfilling", IEEE TPDS 12(6), 2001). Work ends by its wall time at the latest, so a date only comes nearer.
+Backfilling", IEEE TPDS 12(6), 2001). Work ends by its wall time at the latest, so a date only comes nearer,
+but for work of a higher class: no date binds that.
 """
 
 from collections import defaultdict
@@ -16,7 +17,9 @@ from kumoi.model.jobs import GangScope, SpreadOver
 from kumoi.model.time import US_PER_S
 
 DATED_MAX = 8
-"""Groups of a pool that are given a date in one pass, in the order of the queue; those behind have none."""
+"""Groups of a pool that have a date at once, in the order of the queue; lower classes do not count."""
+DATED_PER_ORGANIZATION_MAX = 2
+"""How many of them may be one organization's."""
 
 
 @dataclass(frozen=True, slots=True)

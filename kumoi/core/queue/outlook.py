@@ -12,7 +12,7 @@ from heapq import nsmallest
 
 from kumoi.core.placement.snapshot import Hold, Holding, HostView, TaskView, Window
 from kumoi.core.queue.preempt import DEVICE_CORES
-from kumoi.model.jobs import CLASS_RANKS, DEVICE_MILLI, WorkClass
+from kumoi.model.jobs import CLASS_RANKS, DEVICE_MILLI, GangScope, WorkClass
 from kumoi.model.time import US_PER_S
 
 PREEMPTIBLE = CLASS_RANKS[WorkClass.PREEMPTIBLE]
@@ -36,7 +36,7 @@ class Outlook:
         self._facts: dict[str, _Facts] = {}
         self._unknown: set[str] = set()
         self._sizes: Counter[tuple[int, int, int]] = Counter()
-        self._gangs: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._gangs: defaultdict[str, set[str]] = defaultdict(set)
 
     def host_put(self, host: HostView) -> None:
         """A host as it is now."""
@@ -44,6 +44,9 @@ class Outlook:
         self.hosts[host.id] = host
         self._unknown.add(host.id)
         self._sizes[_size(host)] += 1
+        for holding in host.holdings:
+            if holding.gang:
+                self._gangs[holding.job_id].add(host.id)
 
     def host_remove(self, host_id: str) -> None:
         """A host that takes no work any more."""
@@ -52,25 +55,21 @@ class Outlook:
             return
         self._unknown.discard(host_id)
         self._sizes -= Counter([_size(host)])
-        facts = self._facts.pop(host_id, None)
-        for holding in facts.preemptible if facts is not None else ():
-            if holding.gang:
-                self._gangs[holding.job_id] -= Counter([host_id])
-                if not self._gangs[holding.job_id]:
-                    del self._gangs[holding.job_id]
+        self._facts.pop(host_id, None)
+        for job_id in {holding.job_id for holding in host.holdings if holding.gang}:
+            self._gangs[job_id].discard(host_id)
+            if not self._gangs[job_id]:
+                del self._gangs[job_id]
 
     def facts(self) -> dict[str, _Facts]:
         """What is known of every host."""
         for host_id in sorted(self._unknown):
-            facts = self._facts[host_id] = _facts(self.hosts[host_id])
-            for holding in facts.preemptible:
-                if holding.gang:
-                    self._gangs[holding.job_id][host_id] += 1
+            self._facts[host_id] = _facts(self.hosts[host_id])
         self._unknown.clear()
         return self._facts
 
     def gang_hosts(self, job_id: str) -> Iterable[str]:
-        """The hosts with members of a preemptible gang."""
+        """The hosts with members of a gang."""
         return self._gangs.get(job_id, ())
 
     def is_large(self, task: TaskView) -> bool:
@@ -93,7 +92,8 @@ class Scene:
         self.outlook = outlook
         self._views = {host.id: host for host in changed}
         self._facts = {host.id: _facts(host) for host in self._views.values()}
-        self._windows: dict[str, Window] = {}
+        self._kept: defaultdict[str, dict[str, tuple[int, Window]]] = defaultdict(dict)
+        """By host and group: the class of the group, and when the host is kept for it."""
 
     @classmethod
     def of(cls, hosts: Iterable[HostView]) -> "Scene":
@@ -103,42 +103,48 @@ class Scene:
             outlook.host_put(host)
         return cls(outlook)
 
-    def view(self, host_id: str) -> HostView:
-        """A host as whoever asks next should see it."""
-        return self._views.get(host_id) or self.outlook.hosts[host_id]
+    def views(self, host_ids: Iterable[str], class_rank: int) -> list[HostView]:
+        """Hosts by id, as a group of this class should see them: kept for those of its class or above."""
+        return [self._view(host_id, class_rank) for host_id in sorted(host_ids)]
 
-    def views(self, host_ids: Iterable[str]) -> list[HostView]:
-        """Several of them, by id."""
-        return [self.view(host_id) for host_id in sorted(host_ids)]
+    def _view(self, host_id: str, class_rank: int) -> HostView:
+        view = self._views.get(host_id) or self.outlook.hosts[host_id]
+        kept = self._kept.get(host_id, {}).values()
+        windows = tuple(window for rank, window in kept if rank <= class_rank)
+        return replace(view, windows=view.windows + windows) if windows else view
 
     def hold(self, hold: Hold, now_us: int) -> None:
         """Keep hosts for a group, from its date until it will have ended."""
         end_us = max(hold.start_us, now_us) + hold.wall_s * US_PER_S
         window = Window(f"group {hold.group_id}", "", hold.start_us, end_us)
-        self._windows[hold.group_id] = window
         for host_id in hold.host_ids:
-            if host_id in self.outlook.hosts:
-                view = self.view(host_id)
-                self._views[host_id] = replace(view, windows=(*view.windows, window))
+            self._kept[host_id][hold.group_id] = hold.class_rank, window
 
     def release(self, hold: Hold) -> None:
         """Undo `hold`."""
-        released = self._windows.pop(hold.group_id)
         for host_id in hold.host_ids:
-            if host_id in self.outlook.hosts:
-                view = self.view(host_id)
-                windows = tuple(window for window in view.windows if window != released)
-                self._views[host_id] = replace(view, windows=windows)
+            self._kept[host_id].pop(hold.group_id, None)
+
+    def near(self, task: TaskView) -> frozenset[str] | None:
+        """The hosts that the running members of a task's gang bind it to; None where they do not."""
+        if task.gang is None or task.gang_within not in (GangScope.HOST, GangScope.FABRIC_ISLAND):
+            return None
+        running = frozenset(self.outlook.gang_hosts(task.job_id))
+        if not running or task.gang_within is GangScope.HOST:
+            return running or None
+        hosts = self.outlook.hosts
+        islands = {_island(hosts[host_id]) for host_id in running}
+        return frozenset(host_id for host_id, host in hosts.items() if _island(host) in islands)
 
     def ready(self, task: TaskView) -> list[tuple[int, str]]:
-        """Every host, with a time before which it has no room for the task, the earliest first."""
-        wanted = devices_whole(task)
+        """Every host where it may run, with a time before which it has no room there, the earliest first."""
+        wanted, near = devices_whole(task), self.near(task)
         if not wanted:
-            return [(0, host_id) for host_id in sorted(self.outlook.hosts)]
+            return [(0, host_id) for host_id in sorted(self.outlook.hosts if near is None else near)]
         return sorted(
             (facts.free_us[wanted - 1], host_id)
             for host_id, facts in self._all()
-            if len(facts.free_us) >= wanted
+            if len(facts.free_us) >= wanted and (near is None or host_id in near)
         )
 
     def yielding(self, group: Sequence[TaskView], now_us: int, most: int) -> list[HostView]:
@@ -147,9 +153,11 @@ class Scene:
         At most `most` of them, those where the least work is lost, and besides the hosts of gangs that end
         with them.
         """
-        wanted = devices_whole(group[0])
+        wanted, near = devices_whole(group[0]), self.near(group[0])
         costs = []
         for host_id, facts in self._all():
+            if near is not None and host_id not in near:
+                continue
             if wanted and (len(facts.yielding_us) < wanted or facts.yielding_us[wanted - 1] > now_us):
                 continue
             if facts.preemptible or group[0].gang is not None:
@@ -163,18 +171,7 @@ class Scene:
         }
         for job_id in gangs:
             chosen |= set(self.outlook.gang_hosts(job_id))
-        return self.views(chosen)
-
-    def holders(self, attempt_ids: Iterable[str]) -> tuple[str, ...]:
-        """The hosts of live attempts, by id."""
-        wanted = frozenset(attempt_ids)
-        return tuple(
-            sorted(
-                host_id
-                for host_id in self.outlook.hosts
-                if any(holding.attempt_id in wanted for holding in self.view(host_id).holdings)
-            )
-        )
+        return self.views(chosen, group[0].class_rank)
 
     def preemptible(self) -> list[Holding]:
         """All preemptible work."""
@@ -193,6 +190,11 @@ class Scene:
 def devices_whole(task: TaskView) -> int:
     """How many whole devices the task needs."""
     return sum(wish.count for wish in task.devices if wish.milli == DEVICE_MILLI)
+
+
+def _island(host: HostView) -> str:
+    """A host of no island is its own."""
+    return host.fabric_island or host.id
 
 
 def _size(host: HostView) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from kumoi.core.placement.snapshot import Hold, Holding, HostView, Placed, PoolView, TaskView
-from kumoi.core.queue.backfill import DATED_MAX, Dated, group_date
+from kumoi.core.queue.backfill import DATED_MAX, DATED_PER_ORGANIZATION_MAX, Dated, group_date
 from kumoi.core.queue.defragment import moves_propose
 from kumoi.core.queue.outlook import PREEMPTIBLE, Scene
 from kumoi.core.queue.preempt import floor_protects, victims_choose
@@ -46,6 +46,14 @@ class Promises:
     """Groups for which nothing can be done now."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Attempts that leave so that a group fits, and all hosts on which it then does."""
+
+    attempt_ids: tuple[str, ...] = ()
+    host_ids: tuple[str, ...] = ()
+
+
 def promises_make(
     refused: Sequence[Sequence[TaskView]],
     pool: PoolView,
@@ -57,10 +65,12 @@ def promises_make(
 ) -> Promises:
     """Promises for groups that found no place, in the order of the queue; `kept` ones stay as they are.
 
-    Those of them that ran out are made anew one by one while the others count: a date only comes nearer.
+    Those of them that ran out are made anew one by one while the others count: a date only comes nearer,
+    unless work of a higher class came before it.
 
     Room is made for every class above preemptible, by ending preemptible work. A date is given to gangs and
-    to tasks that need half of the largest host or more: others find room by themselves as work ends. `vain`
+    to tasks that need half of the largest host or more: others find room by themselves as work ends. What is
+    kept for a group counts for those of its class and below; those above neither see nor mind it. `vain`
     groups are left out: nothing could be done for them a short while ago.
     """
     holds = [hold for hold in kept.values() if now_us < hold.until_us]
@@ -74,26 +84,27 @@ def promises_make(
     evicted: list[str] = []
     moved: list[str] = []
     in_vain: list[str] = []
-    had_date = {known.group_id for known in (*holds, *ran_out) if known.start_us > now_us}
-    dated = len(had_date)
+    had_date = [known for known in (*holds, *ran_out) if known.start_us > now_us]
+    dates = _Dates(had_date, {group_id(group): group[0].organization_id for group in refused})
     for group in open_groups:
         if group_id(group) in kept:
             scene.release(kept[group_id(group)])
         is_large = group[0].gang is not None or scene.outlook.is_large(group[0])
         most = EVICTED_MAX - len(evicted)
-        leaving = _moves(group, pool, scene, now_us) if is_large and not moved else ()
-        moved += leaving
-        if not leaving:
-            leaving = _evict(group, pool, scene, use, now_us, most)
-            evicted += leaving
+        room = _moves(group, pool, scene, now_us) if is_large and not moved else _Room()
+        moved += room.attempt_ids
+        if not room.attempt_ids:
+            room = _evict(group, pool, scene, use, now_us, most)
+            evicted += room.attempt_ids
         hold: Hold | None = None
-        if leaving:
+        if room.attempt_ids:
             until_us = now_us + EVICTION_S * US_PER_S
             wall_s = EVICTION_S + group[0].wall_time_s
-            hold = Hold(group_id(group), scene.holders(leaving), now_us, until_us, wall_s)
-        elif is_large and (dated < DATED_MAX or group_id(group) in had_date):
+            hold = Hold(group_id(group), room.host_ids, now_us, until_us, wall_s, group[0].class_rank)
+        elif is_large and dates.has_left(group):
             hold = _date(group, pool, scene, now_us)
-            dated += hold is not None and group_id(group) not in had_date
+            if hold is not None:
+                dates.give(hold, group[0].organization_id)
         if hold is None:
             in_vain += [group_id(group)] if most > 0 else []
             continue
@@ -136,22 +147,46 @@ def group_id(group: Sequence[TaskView]) -> str:
     return group[0].gang or group[0].id
 
 
-def _moves(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) -> tuple[str, ...]:
-    """The attempts to move so that the whole group fits, where the pool allows it; one group in a pass."""
+class _Dates:
+    """The dates that stand: each by its group, with the class and the organization."""
+
+    def __init__(self, known: Iterable[Hold], organizations: Mapping[str, str]) -> None:
+        self._given: dict[str, tuple[int, str]] = {}
+        for hold in known:
+            self.give(hold, organizations.get(hold.group_id, ""))
+
+    def give(self, hold: Hold, organization_id: str) -> None:
+        """The group has a date."""
+        self._given[hold.group_id] = hold.class_rank, organization_id
+
+    def has_left(self, group: Sequence[TaskView]) -> bool:
+        """Whether the group may have one: it keeps that which it has, and lower classes take none from it."""
+        task = group[0]
+        given = [organization_id for rank, organization_id in self._given.values() if rank <= task.class_rank]
+        return group_id(group) in self._given or (
+            len(given) < DATED_MAX and given.count(task.organization_id) < DATED_PER_ORGANIZATION_MAX
+        )
+
+
+def _moves(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) -> _Room:
+    """Room made by moves for the whole group, where the pool allows it; for one group in a pass."""
     near = group[0].gang_within in (GangScope.HOST, GangScope.FABRIC_ISLAND)
     if not pool.defragment or near or group[0].spread_over is not None:
-        return ()
-    found = moves_propose(group[0], pool, scene.views(scene.outlook.hosts), now_us, MOVED_MAX, len(group))
-    return tuple(move.attempt_id for move in found.moves) if found.places_after >= len(group) else ()
+        return _Room()
+    hosts = scene.views(scene.outlook.hosts, group[0].class_rank)
+    found = moves_propose(group[0], pool, hosts, now_us, MOVED_MAX, len(group))
+    if found.places_after < len(group):
+        return _Room()
+    return _Room(tuple(move.attempt_id for move in found.moves), found.host_ids)
 
 
 def _evict(
     group: Sequence[TaskView], pool: PoolView, scene: Scene, use: PoolUse, now_us: int, most: int
-) -> tuple[str, ...]:
+) -> _Room:
     if group[0].class_rank >= PREEMPTIBLE or not use.by_class[PREEMPTIBLE].tasks or most <= 0:
-        return ()
+        return _Room()
     if group[0].spread_over is SpreadOver.FAILURE_DOMAIN:
-        hosts = scene.views(scene.outlook.hosts)
+        hosts = scene.views(scene.outlook.hosts, group[0].class_rank)
     else:
         hosts = scene.yielding(group, now_us, HOSTS_YIELDING_MAX + 2 * len(group))
     # What this pass placed is no attempt yet, and nothing that could be asked to end.
@@ -163,8 +198,9 @@ def _evict(
     }
     protected = others | floor_protects(scene.preemptible(), use.capacity)
     # The victims take a while to end: what comes after them must still end before others' dates.
-    eviction = victims_choose(group, pool, hosts, now_us + EVICTION_S * US_PER_S, most, protected)
-    return eviction.attempt_ids if eviction is not None else ()
+    start_us, near = now_us + EVICTION_S * US_PER_S, scene.near(group[0])
+    eviction = victims_choose(group, pool, hosts, start_us, most, protected, near)
+    return _Room(eviction.attempt_ids, eviction.host_ids) if eviction is not None else _Room()
 
 
 def _date(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) -> Hold | None:
@@ -173,7 +209,8 @@ def _date(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) 
     if dated is None:
         return None
     until_us = now_us + PROMISE_S * US_PER_S
-    return Hold(group_id(group), dated.host_ids, dated.start_us, until_us, group[0].wall_time_s)
+    wall_s, class_rank = group[0].wall_time_s, group[0].class_rank
+    return Hold(group_id(group), dated.host_ids, dated.start_us, until_us, wall_s, class_rank)
 
 
 def _dated(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) -> Dated | None:
@@ -183,7 +220,7 @@ def _dated(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int)
     if group[0].spread_over is SpreadOver.FAILURE_DOMAIN:
         size = len(ready)
     while True:
-        hosts = scene.views(host_id for _, host_id in ready[:size])
+        hosts = scene.views((host_id for _, host_id in ready[:size]), group[0].class_rank)
         dated = group_date(group, pool, hosts, now_us)
         if size >= len(ready) or (dated is not None and dated.start_us < ready[size][0]):
             return dated
