@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kumoi.core.placement import filters, reasons
-from kumoi.core.placement.device_match import devices_match
+from kumoi.core.placement.device_match import device_serves, devices_choose
 from kumoi.core.placement.filters import Mask, Question
 from kumoi.core.placement.host_table import HostTable
 from kumoi.core.placement.placer import NEVER, Placer
@@ -144,8 +144,8 @@ class PoolPlacer:
     ) -> tuple[tuple[Placed, ...], tuple[Refused, ...]]:
         """Decide for every task, in order. A gang's tasks are placed all together or all refused.
 
-        `holds` keep hosts for groups that wait, from everybody else: also from those who come before them, so
-        that a date once given is kept. Hosts that are not here any more keep nothing.
+        `holds` keep hosts for groups that wait, from everybody of their class or below: also from those who
+        come before them, so that a date once given is kept. Hosts that are not here any more keep nothing.
         """
         pass_ = _Pass(self, now_us)
         for hold in {hold.group_id: hold for hold in holds if now_us < hold.until_us}.values():
@@ -214,7 +214,14 @@ class PoolPlacer:
         return counts
 
     def ranked(self, shape: Shape, allowed: Mask | None) -> tuple[list[tuple[int, int]], int]:
-        """The best rows with their costs, the first one to be taken, and how many would do."""
+        """The best rows with their costs, the first one to be taken, and how many would do.
+
+        Where the engine chooses the hosts, any that the work fits on tells that the pool has room for it.
+        """
+        if self.pool.chooses_pool_only:
+            fits = self._fits(shape)
+            rows = np.flatnonzero(fits if allowed is None else fits & allowed)
+            return [(row, 0) for row in rows[:BEST_COUNT].tolist()], len(rows)
         costs = self.placer.costs(shape)
         costs = costs.copy() if allowed is None else np.where(allowed, costs, NEVER)
         count = int(np.count_nonzero(costs != NEVER))
@@ -236,27 +243,11 @@ class PoolPlacer:
 
     def models(self, wish: DeviceRequest) -> frozenset[str]:
         """The codes of the pool's devices that would serve the request."""
-        return frozenset(code for code, device in self._codes.items() if _serves(device, wish))
+        return frozenset(code for code, device in self._codes.items() if device_serves(device, wish))
 
     def slots_choose(self, row: int, task: TaskView) -> Slots | None:
-        """Slots of a row for every device request, or None. Requests that name models choose first."""
-        free = self.table.slot_free[row].tolist()
-        devices = self.views[row].devices
-        wanted: list[list[int]] = []
-        millis: list[int] = []
-        for wish in sorted(task.devices, key=lambda request: (not request.models, -request.milli)):
-            slots = [
-                slot
-                for slot, device in enumerate(devices)
-                if free[slot] >= wish.milli and _serves(device, wish)
-            ]
-            if len(slots) < wish.count:
-                return None
-            slots.sort(key=lambda slot: (free[slot], slot))
-            wanted += [slots] * wish.count
-            millis += [wish.milli] * wish.count
-        chosen = devices_match(wanted)
-        return None if chosen is None else tuple(zip(chosen, millis, strict=True))
+        """Slots of a row for every device request, or None."""
+        return devices_choose(self.views[row].devices, self.table.slot_free[row].tolist(), task.devices)
 
     def take(self, row: int, task: TaskView, shape: Shape) -> Slots:
         """Give a task its room on a row; returns its slots."""
@@ -325,10 +316,20 @@ class PoolPlacer:
         if len(task.devices) < 2:
             shape = self.shape(task)
             return self._fits(Shape(0, 0, 0, shape.gpu_count, shape.gpu_milli, shape.models))
-        several = np.zeros(len(self.views), np.bool_)
-        tried = np.flatnonzero(rows).tolist()
-        several[[row for row in tried if self.slots_choose(row, task) is not None]] = True
-        return several
+        fitting = rows & self._fits(self.shape(task))
+        return self._devices_together(task, np.flatnonzero(fitting))
+
+    def _devices_together(self, task: TaskView, rows: NDArray[np.int64]) -> Mask:
+        """Which of the rows have devices for all requests; rows with alike devices are looked at once."""
+        found = np.zeros(len(self.views), np.bool_)
+        known: dict[tuple[bytes, bytes], bool] = {}
+        table = self.table
+        for row in rows.tolist():
+            alike = table.slot_model[row].tobytes(), table.slot_free[row].tobytes()
+            if alike not in known:
+                known[alike] = self.slots_choose(row, task) is not None
+            found[row] = known[alike]
+        return found
 
     def _fits(self, shape: Shape) -> Mask:
         return self.table.fits(shape, np.arange(len(self.views)))
@@ -369,7 +370,8 @@ class _Pass:
         counts = self.of.counts_most(first, self.now_us)
         if counts.sum() < len(members):
             return None
-        if first.gang_within not in (GangScope.HOST, GangScope.FABRIC_ISLAND):
+        near = first.gang_within in (GangScope.HOST, GangScope.FABRIC_ISLAND)
+        if not near or self.of.pool.chooses_pool_only:
             return self._members(members, None)
         residents, size = self.of.residents, len(self.of.views)
         places = np.arange(size) if first.gang_within is GangScope.HOST else residents.island[:size]
@@ -432,11 +434,3 @@ def _code(device: DeviceView) -> str:
     """What the arrays know a device by; a partition is a model of its own."""
     whole = f"{device.kind}:{device.model}"
     return f"{whole}/{device.partition}" if device.partition else whole
-
-
-def _serves(device: DeviceView, wish: DeviceRequest) -> bool:
-    return (
-        device.kind == wish.kind
-        and (not wish.models or device.model in wish.models)
-        and device.partition == (wish.partition or "")
-    )
