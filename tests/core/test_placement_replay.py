@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from placement_pools import NOW_US, holds, host_views, hosts, pool_views, tasks
 
-from kumoi.core.placement import fgd, mix
+from kumoi.core.placement import fgd, mix, snapshot
 from kumoi.core.placement.pool import PoolPlacer
 from kumoi.core.placement.registry import POLICY_NAMES
 from kumoi.core.placement.replay import replay
@@ -197,3 +197,9 @@ def test_a_second_base_begins_again() -> None:
     assert digest == inputs_digest("", second)
     assert (again, digest) == replay([second])
     assert [one.host_id for one in again.placed] == ["host_9"]
+
+
+def test_inputs_that_unfold_to_too_much_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshot, "INPUTS_BYTES_MAX", 20)
+    with pytest.raises(ValueError, match="more than 20 bytes"):
+        inputs_unpack(PACKED)

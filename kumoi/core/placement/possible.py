@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kumoi.core.placement.device_match import devices_match
+from kumoi.core.placement.device_match import device_serves, devices_choose
 from kumoi.model.errors import Invalid
 from kumoi.model.jobs import (
     DEVICE_MILLI,
@@ -258,13 +258,7 @@ def _tasks_on(group: HostGroup, wanted: Resources) -> int:
 def _devices_together(group: HostGroup, requests: Sequence[DeviceRequest]) -> bool:
     """Whether each request of one task finds devices of its own: two shares are of two devices."""
     slots = [device for device in group.devices for _ in range(device.count)]
-    if sum(request.count for request in requests) > len(slots):
-        return False
-    wanted: list[list[int]] = []
-    for request in requests:
-        serving = [slot for slot, device in enumerate(slots) if device_serves(device, request)]
-        wanted += [serving] * request.count
-    return devices_match(wanted) is not None
+    return devices_choose(slots, [DEVICE_MILLI] * len(slots), requests) is not None
 
 
 def _requests_on(group: HostGroup, request: DeviceRequest, together: Sequence[DeviceRequest]) -> int:
@@ -276,15 +270,6 @@ def _requests_on(group: HostGroup, request: DeviceRequest, together: Sequence[De
     rest = [device for device in group.devices if device not in serving]
     bound = [other for other in together if not any(device_serves(device, other) for device in rest)]
     return count // max(1, sum(other.count for other in bound if other.milli == DEVICE_MILLI))
-
-
-def device_serves(device: DeviceGroup, request: DeviceRequest) -> bool:
-    """Whether such a device is what the request asks for."""
-    return (
-        device.kind == request.kind
-        and (not request.models or device.model in request.models)
-        and device.partition == (request.partition or "")
-    )
 
 
 def _nearest(pool: PoolFacts, groups: Sequence[HostGroup], wanted: Resources) -> Invalid:
