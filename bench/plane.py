@@ -112,9 +112,13 @@ class Region:
             raise PlaneError("the plane was not started")
         return self.process.pid
 
+    def program(self) -> list[str]:
+        """What is started with `up` and its flags."""
+        return [kumoi_find()]
+
     def spawn(self) -> None:
         """Start the process of the plane, without waiting for it."""
-        command = [kumoi_find(), "up", "--data-dir", str(self.data_dir)]
+        command = [*self.program(), "up", "--data-dir", str(self.data_dir)]
         command += ["--listen", f"127.0.0.1:{self.port}", *self.flags]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
         with self.log.open("ab") as log:
