@@ -38,6 +38,9 @@ from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
 from kumoi.store.vault import Vault, key_file_ensure, key_file_read
 
+GATHER_S = 0.05
+"""Under load what is submitted meanwhile is placed together; what comes to an idle plane does not wait."""
+
 _log = logging.getLogger("kumoi")
 
 
@@ -206,8 +209,8 @@ def _host_name() -> str:
 def _loops_build(context: LoopContext, signer: Signer, settings: Settings) -> list[Loop]:
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
     return [
-        Loop("jobs", partial(jobs_activate, context), 2.0),
-        Loop("placement", partial(placement_activate, PlacementMemory(), context), 2.0),
+        Loop("jobs", partial(jobs_activate, context), 2.0, GATHER_S),
+        Loop("placement", partial(placement_activate, PlacementMemory(), context), 2.0, GATHER_S),
         Loop("tasks", partial(tasks_activate, context), 1.0),
         Loop("upkeep", partial(upkeep_activate, context), 5.0),
         Loop("hosts", partial(hosts_activate, context), 10.0),
