@@ -23,6 +23,9 @@ from kumoi.store.schema import (
 )
 from kumoi.store.writer import Move, insert_many, move_many
 
+STOP_MOST_US = 10 * US_PER_S
+"""How long work at the most takes to stop when its wall time is over."""
+
 
 def reservation_list(
     connection: Connection, organization_id: str, limit: int, after_id: str | None
@@ -135,8 +138,12 @@ def reservation_from_row(row: AnyRow) -> Reservation:
 
 
 def _free_us(connection: Connection, pool_id: str, organization_id: str) -> dict[str, int]:
-    """Until when, at the latest, others' live work holds each host of the pool."""
-    ends_us = attempts.c.placed_us + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S
+    """Until when, at the latest, others' live work holds each host of the pool.
+
+    Work may start as late as its window allows, and takes a while to stop when its time is over.
+    """
+    start_us = func.coalesce(attempts.c.started_us, attempts.c.start_before_us)
+    ends_us = start_us + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S + STOP_MOST_US
     statement = (
         select(attempts.c.host_id, func.max(ends_us).label("ends_us"))
         .join(jobs, jobs.c.id == attempts.c.job_id)

@@ -46,14 +46,14 @@ def hold(region: RegionRows, hosts: tuple[str, ...], start_h: float, end_h: floa
     return str(row["id"])
 
 
-def running(region: RegionRows, host: str, hours: int, organization: str) -> None:
+def running(region: RegionRows, host: str, hours: int, organization: str, **more: Any) -> None:
     resources = Resources(wall_time_s=hours * 3_600)
     job = region.job_add(JobSpec(command=("true",), resources=resources), organization=organization)
     owner = {
         "organization_id": region.organizations[organization],
         "project_id": region.projects[organization],
     }
-    region.attempt_add(job, host, **owner)
+    region.attempt_add(job, host, **owner, **more)
 
 
 def test_hosts_whose_work_ends_before_are_taken_and_change(region: RegionRows) -> None:
@@ -68,11 +68,17 @@ def test_hosts_whose_work_ends_before_are_taken_and_change(region: RegionRows) -
     assert {host for host in after if after[host] != before[host]} == {short, own, free}
 
 
+def test_work_that_has_not_started_may_do_so_as_late_as_it_can(region: RegionRows) -> None:
+    host = region.host_add("host")
+    running(region, host, 1, "two", state="placed", started_us=None, start_before_us=T0_US + HOUR_US)
+    assert choose(region, 1, 2, 4) == Shortfall(0, T0_US + 2 * HOUR_US + reservations.STOP_MOST_US)
+
+
 def test_a_shortfall_says_what_could_be_had_and_changes_nothing(region: RegionRows) -> None:
     busy, _free = (region.host_add(f"host-{number}") for number in range(2))
     running(region, busy, 3, "two")
     before = {row.id: row.generation for row in region.rows(schema.hosts)}
-    assert choose(region, 2, 2, 4) == Shortfall(1, T0_US + 3 * HOUR_US)
+    assert choose(region, 2, 2, 4) == Shortfall(1, T0_US + 3 * HOUR_US + reservations.STOP_MOST_US)
     assert choose(region, 3, 2, 4) == Shortfall(1, None)
     assert {row.id: row.generation for row in region.rows(schema.hosts)} == before
 
