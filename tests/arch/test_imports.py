@@ -10,7 +10,7 @@ LAZY = {
     "kumoi/main/__init__.py": "the wiring: `kumoi --help` pays for no room",
     "kumoi/store/migrate.py": "Alembic: a start on a current schema does not pay for it",
     "kumoi/loops/placement.py": "NumPy: a plane that has placed nothing yet does without",
-    "kumoi/app/why.py": "NumPy, likewise",
+    "kumoi/app/pool_looks.py": "NumPy, likewise",
     "kumoi/main/replay.py": "NumPy, likewise for the other commands",
     "kumoi/core/placement/prices.py": "HiGHS: needed when prices are drawn, thousands of arrivals apart",
 }
