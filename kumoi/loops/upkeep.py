@@ -22,15 +22,21 @@ METER_LIMIT = 100
 
 
 def upkeep_activate(context: LoopContext, fence: Fence) -> bool:
-    """One pass over every engine; a silent engine does not keep the others waiting."""
-    failures: list[EngineError] = []
+    """One pass over every engine and all shares; what fails keeps nothing else waiting.
+
+    The first failure is raised at the end.
+    """
+    failures: list[Exception] = []
     for engine in context.engines.values():
         for step in (_engine_keep, leases_expire):
             try:
                 step(context, engine, fence)
-            except EngineError as error:
+            except Exception as error:
                 failures.append(error)
-    shares_keep(context, fence)
+    try:
+        shares_keep(context, fence)
+    except Exception as error:
+        failures.append(error)
     if failures:
         raise failures[0]
     return False

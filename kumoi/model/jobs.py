@@ -313,7 +313,8 @@ class HostCost(Struct, frozen=True):
 class Placement(Struct, frozen=True):
     """Where an attempt was placed, by which plan (`kumoi replay` recomputes it), over how many candidates.
 
-    `best` are the first three of them, the chosen one among them.
+    `best` are the first three of them, the chosen one among them. Both `policy` and `best` are empty when the
+    plan is not kept any more.
     """
 
     attempt: Id

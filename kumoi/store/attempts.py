@@ -15,6 +15,7 @@ from kumoi.model.time import US_PER_S
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.jobs import jobs_lock, jobs_settle
+from kumoi.store.locks import rows_lock
 from kumoi.store.placement import devices_take
 from kumoi.store.schema import (
     AnyRow,
@@ -103,7 +104,8 @@ _ENDING = (
     .join(tasks, tasks.c.id == attempts.c.task_id)
     .join(jobs, jobs.c.id == attempts.c.job_id)
     .where(attempts.c.id.in_(bindparam("ids", expanding=True)), attempts.c.state != "ended")
-    .with_for_update(of=attempts)
+    .order_by(attempts.c.id)
+    .with_for_update(of=attempts, key_share=True)
 )
 _NOT_TRIES = (
     select(
@@ -129,7 +131,7 @@ _PREEMPTED = (
         attempts.c.state.in_(("placed", "running")),
     )
     .order_by(attempts.c.id)
-    .with_for_update(of=attempts)
+    .with_for_update(of=attempts, key_share=True)
 )
 _DEVICES_HELD = select(attempt_devices).where(
     is_false(attempt_devices.c.released), attempt_devices.c.attempt_id.in_(bindparam("ids", expanding=True))
@@ -200,7 +202,7 @@ def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> N
     """Move placed attempts to `running`; those that are further already stay as they are."""
     if not started_us:
         return
-    rows = [{"of_id": attempt_id, "at_us": at_us} for attempt_id, at_us in started_us.items()]
+    rows = [{"of_id": attempt_id, "at_us": at_us} for attempt_id, at_us in sorted(started_us.items())]
     connection.execute(_STARTED, rows)
 
 
@@ -228,11 +230,9 @@ def attempts_preempt(connection: Connection, attempt_ids: Sequence[str], why: st
 
 def leases_move(connection: Connection, attempt_ids: Sequence[str], lease_us: int) -> None:
     """Record the new lease of live attempts, before the engine is told."""
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.id.in_(attempt_ids), attempts.c.state != "ended")
-        .values(lease_us=lease_us)
-    )
+    live = (attempts.c.id.in_(attempt_ids), attempts.c.state != "ended")
+    rows_lock(connection, attempts, *live)
+    connection.execute(update(attempts).where(*live).values(lease_us=lease_us))
 
 
 def attempts_record(
@@ -259,6 +259,10 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         return []
     nexts = _nexts(connection, rows, known)
     move_many(connection, [_attempt_move(rows[end.attempt_id], end) for end in known])
+    move_many(
+        connection,
+        [_task_move(rows[end.attempt_id], nexts[end.attempt_id], now_us) for end in known],
+    )
     held = _devices_held(connection, list(rows))
     if held:
         _devices_release(connection, held)
@@ -271,10 +275,6 @@ def attempts_end(connection: Connection, ends: Sequence[AttemptEnd], now_us: int
         for interval in _interval_rows(rows[end.attempt_id], end, milli[end.attempt_id])
     ]
     insert_many(connection, usage_intervals, intervals)
-    move_many(
-        connection,
-        [_task_move(rows[end.attempt_id], nexts[end.attempt_id], now_us) for end in known],
-    )
     insert_many(connection, events, [_event(rows[end.attempt_id], end, now_us) for end in known])
     return sorted(jobs_settle(connection, sorted({row.job_id for row in rows.values()}), now_us))
 
@@ -288,7 +288,7 @@ def attempts_meter(connection: Connection, engine: str, seen_us: int, limit: int
         .limit(limit)
     )
     metered = 0
-    for row in connection.execute(statement).all():
+    for row in sorted(connection.execute(statement), key=lambda row: row.id):
         due = intervals_due(row.metered_us or row.started_us, seen_us, ended=False)
         if not due:
             continue

@@ -6,7 +6,7 @@ is promised when it is placed. Nothing is placed that would let the two together
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, insert, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, cast, delete, func, insert, select, update
 
 from kumoi.core.metering import PERIOD_US
 from kumoi.core.queue.fairness import Amounts
@@ -31,12 +31,13 @@ SETTLE_US = 2 * 86_400 * US_PER_S
 IDS_PER_QUERY = 500
 
 _BUDGETS_OF = select(budgets).where(budgets.c.organization_id.in_(bindparam("ids", expanding=True)))
+# What was spent before this month leaves all of its budget, whether or not the loop has reckoned it yet.
+_SPENT = case((budgets.c.month == bindparam("of_month"), budgets.c.spent_microyen), else_=0)
 _PROMISE = (
     update(budgets)
     .where(
         budgets.c.organization_id == bindparam("of_organization"),
-        budgets.c.spent_microyen + budgets.c.promised_microyen + bindparam("price")
-        <= budgets.c.month_microyen,
+        _SPENT + budgets.c.promised_microyen + bindparam("price") <= budgets.c.month_microyen,
     )
     .values(promised_microyen=budgets.c.promised_microyen + bindparam("price"))
 )
@@ -140,24 +141,24 @@ def budgets_left(connection: Connection, organization_ids: Sequence[str], now_us
     }
 
 
-def budgets_charge(connection: Connection, prices_microyen: Mapping[str, int]) -> set[str]:
+def budgets_charge(connection: Connection, prices_microyen: Mapping[str, int], now_us: int) -> set[str]:
     """Promise what work about to be placed may cost; returns the organizations whose budgets it would pass.
 
-    Of these nothing is promised. Call it in the transaction that writes the attempts. The loop reckons
-    promises again, so what ends needs no call.
+    What is left is as in `budgets_left`. Of those refused nothing is promised. Call it in the transaction
+    that writes the attempts. The loop reckons promises again, so what ends needs no call.
     """
     names = sorted(name for name, price in prices_microyen.items() if price)
     limited: list[str] = []
     for start in range(0, len(names), IDS_PER_QUERY):
         rows = connection.execute(_BUDGETS_OF, {"ids": names[start : start + IDS_PER_QUERY]})
         limited += [row.organization_id for row in rows]
-    return {
-        name
-        for name in sorted(limited)
-        if not connection.execute(
-            _PROMISE, {"of_organization": name, "price": prices_microyen[name]}
-        ).rowcount
-    }
+    month, _ = month_of(now_us)
+    refused = set()
+    for name in sorted(limited):
+        promise = {"of_organization": name, "of_month": month, "price": prices_microyen[name]}
+        if not connection.execute(_PROMISE, promise).rowcount:
+            refused.add(name)
+    return refused
 
 
 def budgets_due(connection: Connection, before_us: int, limit: int) -> list[str]:
@@ -179,7 +180,7 @@ def budgets_advance(connection: Connection, organization_ids: Sequence[str], now
     """
     month, start_us = month_of(now_us)
     prices = {row.pool_id: _prices(row) for row in connection.execute(select(rates))}
-    locked = _BUDGETS_OF.order_by(budgets.c.organization_id).with_for_update()
+    locked = _BUDGETS_OF.order_by(budgets.c.organization_id).with_for_update(key_share=True)
     for row in connection.execute(locked, {"ids": list(organization_ids)}).all():
         name, same = row.organization_id, row.month == month
         before_us = row.settled_us if same else start_us

@@ -117,7 +117,7 @@ def devices_see(
         if not split:
             sick[row.uuid] = GONE
     if changes:
-        connection.execute(_UPDATE, changes)
+        connection.execute(_UPDATE, sorted(changes, key=lambda change: str(change["of_id"])))
     added = [device for uuid, device in reported.items() if uuid not in known]
     _devices_insert(connection, host_id, rows, added, present, now_us, cell)
     return DeviceChanges(tuple(device.uuid for device in added), sick, tuple(healed))

@@ -15,10 +15,9 @@ from kumoi.store.devices import DeviceChanges, DeviceSeen, devices_digest, devic
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new
+from kumoi.store.locks import rows_lock
 from kumoi.store.schema import AnyRow, attempts, devices, events, hosts, is_live, pools
 from kumoi.store.writer import Move, insert_many, move_many
-
-_END_LIMIT = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +36,17 @@ class HostSeen:
     devices: tuple[DeviceSeen, ...] = ()
 
 
+_OF_ENGINE = (
+    select(hosts)
+    .join(pools, pools.c.id == hosts.c.pool_id)
+    .where(pools.c.engine == bindparam("of_engine"))
+    .order_by(hosts.c.id)
+)
+
+
 def hosts_of_engine(connection: Connection, engine: str) -> Sequence[AnyRow]:
     """The hosts in the pools of an engine."""
-    statement = select(hosts).join(pools, pools.c.id == hosts.c.pool_id).where(pools.c.engine == engine)
-    return connection.execute(statement.order_by(hosts.c.id)).all()
+    return connection.execute(_OF_ENGINE, {"of_engine": engine}).all()
 
 
 def hosts_see(
@@ -60,7 +66,7 @@ def hosts_see(
     drains its host. What capacity that leaves for today is recorded with it.
     """
     look = _Look(connection, platform_id, now_us, cell)
-    known = {row.name: row for row in hosts_of_engine(connection, engine)}
+    known = {row.name: row for row in _hosts_lock(connection, engine, seen)}
     for report in seen:
         row = known.pop(report.name, None)
         if row is None:
@@ -80,6 +86,8 @@ def hosts_settle(connection: Connection, engine: str, platform_id: str, now_us: 
         select(hosts.c.id, hosts.c.generation)
         .join(pools, pools.c.id == hosts.c.pool_id)
         .where(pools.c.engine == engine, hosts.c.state == "draining", ~live)
+        .order_by(hosts.c.id)
+        .with_for_update(of=hosts, key_share=True)
     )
     drained = connection.execute(statement).all()
     move_many(
@@ -117,8 +125,8 @@ def host_attempts_lose(connection: Connection, host_id: str, now_us: int) -> int
         )
         for row in rows
     ]
-    for first in range(0, len(ends), _END_LIMIT):
-        attempts_end(connection, ends[first : first + _END_LIMIT], now_us)
+    # All at once: pieces would lock jobs, devices and quotas in turns.
+    attempts_end(connection, ends, now_us)
     return len(ends)
 
 
@@ -169,8 +177,8 @@ class _Look:
         # What was decided on the old facts must be decided again.
         values = facts | {
             "seen_us": self.now_us,
-            "generation": row.generation + 1,
-            "version": row.version + 1,
+            "generation": hosts.c.generation + 1,
+            "version": hosts.c.version + 1,
         }
         self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
         self.touched.append(row.id)
@@ -185,7 +193,11 @@ class _Look:
 
     def host_lose(self, row: AnyRow) -> None:
         """A host that nothing was heard of for too long."""
-        values = {"health": HostHealth.LOST, "detail": "no health report", "generation": row.generation + 1}
+        values = {
+            "health": HostHealth.LOST,
+            "detail": "no health report",
+            "generation": hosts.c.generation + 1,
+        }
         self.connection.execute(update(hosts).where(hosts.c.id == row.id).values(**values))
         self.touched.append(row.id)
         self.is_capacity_changed = True
@@ -221,6 +233,17 @@ class _Look:
         insert_many(self.connection, events, self.events)
         if self.is_capacity_changed or not capacity_day_known(self.connection, self.now_us):
             capacity_record(self.connection, self.now_us)
+
+
+def _hosts_lock(connection: Connection, engine: str, seen: Sequence[HostSeen]) -> Sequence[AnyRow]:
+    """The hosts of an engine, locked, as are the devices of those that report others than before."""
+    locked = _OF_ENGINE.with_for_update(of=hosts, key_share=True)
+    rows = connection.execute(locked, {"of_engine": engine}).all()
+    digests = {report.name: devices_digest(report.devices) for report in seen}
+    changed = [row.id for row in rows if digests.get(row.name, row.devices_digest) != row.devices_digest]
+    if changed:
+        rows_lock(connection, devices, devices.c.host_id.in_(changed))
+    return rows
 
 
 _SAME = update(hosts).where(hosts.c.id == bindparam("of_id")).values(seen_us=bindparam("at_us"))

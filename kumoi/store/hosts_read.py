@@ -50,8 +50,8 @@ def host_list(
 def host_generation_lock(connection: Connection, host_id: str) -> int | None:
     """The generation of a host, which stays that in this transaction (a row lock where there are any)."""
     table = schema.hosts
-    statement = select(table.c.generation).where(table.c.id == host_id).with_for_update()
-    return connection.execute(statement).scalar_one_or_none()
+    statement = select(table.c.generation).where(table.c.id == host_id)
+    return connection.execute(statement.with_for_update(key_share=True)).scalar_one_or_none()
 
 
 def _hosts(connection: Connection, rows: Sequence[AnyRow]) -> Sequence[Host]:

@@ -11,6 +11,7 @@ from kumoi.model.jobs import CLASS_RANKS, SPEC_DECODER, SPEC_ENCODER, Job, JobSp
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.ids import ids_new
+from kumoi.store.locks import rows_lock
 from kumoi.store.schema import AnyRow, in_state, job_dependencies, jobs, pools, tasks
 from kumoi.store.writer import Move, insert_many, move_many
 
@@ -114,7 +115,8 @@ def jobs_releasable(connection: Connection, limit: int) -> Sequence[str]:
 
 def jobs_release(connection: Connection, job_ids: Sequence[str], now_us: int) -> int:
     """Move those of `job_ids` that need not wait: to `pending`, or `failed` if a dependency was not met."""
-    rows = connection.execute(_RELEASE.where(jobs.c.id.in_(job_ids)).with_for_update(of=jobs)).all()
+    statement = _RELEASE.where(jobs.c.id.in_(job_ids)).order_by(jobs.c.id)
+    rows = connection.execute(statement.with_for_update(of=jobs, key_share=True)).all()
     moves = [
         Move(jobs, row.id, "waiting", "failed", {"ended_us": now_us, "reason": "a dependency failed"})
         if row.failed
@@ -251,7 +253,8 @@ def _turn_take(connection: Connection, turn: _Turn, now_us: int, cell: int, limi
 
 def job_cancel(connection: Connection, job_id: str, now_us: int, reason: str) -> str | None:
     """Cancel a job: what waits never starts, what runs is stopped. Its new state; None if it has ended."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    statement = select(jobs).where(jobs.c.id == job_id).with_for_update(key_share=True)
+    row = connection.execute(statement).one_or_none()
     if row is None or row.state in _ENDED:
         return None
     if row.state in ("waiting", "pending"):
@@ -271,10 +274,10 @@ def _tasks_stop(connection: Connection, job_id: str) -> None:
         .where(tasks.c.job_id == job_id, tasks.c.state == "queued")
         .values(state="cancelled", reason="cancelled", version=tasks.c.version + 1)
     )
+    may_stop = (attempts.c.job_id == job_id, attempts.c.state.in_(("placed", "running")))
+    rows_lock(connection, attempts, *may_stop)
     connection.execute(
-        update(attempts)
-        .where(attempts.c.job_id == job_id, attempts.c.state.in_(("placed", "running")))
-        .values(state="stopping", version=attempts.c.version + 1)
+        update(attempts).where(*may_stop).values(state="stopping", version=attempts.c.version + 1)
     )
 
 
@@ -286,7 +289,7 @@ _JOBS_OF = (
         )
     )
     .order_by(jobs.c.id)
-    .with_for_update()
+    .with_for_update(key_share=True)
 )
 
 

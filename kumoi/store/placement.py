@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, select, update
 
 from kumoi.core.placement.snapshot import Inputs, Placed, Plan, TaskView, inputs_pack
 from kumoi.core.queue.fairness import Amounts, amounts_of
@@ -18,6 +18,7 @@ from kumoi.store.budgets import budgets_charge
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new, ids_new
+from kumoi.store.locks import rows_lock
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
@@ -36,6 +37,8 @@ from kumoi.store.writer import Move, insert_many, move_many
 
 START_WINDOW_US = 60 * US_PER_S
 """An engine never starts an attempt later than this after its placement."""
+STOP_MOST_US = 10 * US_PER_S
+"""How long work at the most takes to stop when its wall time is over."""
 LEASE_US = 60 * US_PER_S
 TOUCHES_PER_STATEMENT = 500
 
@@ -77,6 +80,12 @@ class Applied:
         return len(self.task_ids)
 
 
+ENDS_US = (
+    func.coalesce(attempts.c.started_us, attempts.c.start_before_us)
+    + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S
+    + STOP_MOST_US
+)
+"""When a live attempt has ended at the latest. It may start as late as its window allows."""
 _WAITING = (
     select(
         tasks.c.id,
@@ -99,6 +108,7 @@ _WAITING = (
         jobs.c.state.in_(("queued", "running")),
         pools.c.state == "open",
     )
+    .order_by(tasks.c.id)
     .with_for_update(of=tasks)
 )
 _NUMBERS = (
@@ -141,7 +151,7 @@ def plan_apply(
     touches_drop(connection, touches)
     plan = decided.plan
     current = _generations_current(connection, decided)
-    waiting = _tasks_waiting(connection, [placed.task_id for placed in plan.placed])
+    waiting = _tasks_waiting(connection, decided)
 
     def holds(placed: Placed) -> bool:
         return placed.host_id in current and placed.task_id in waiting
@@ -153,7 +163,8 @@ def plan_apply(
         if holds(placed)
         and (decided.tasks[placed.task_id].gang is None or decided.tasks[placed.task_id].gang not in broken)
     ]
-    refused = _charge(connection, decided, holding)
+    _devices_lock(connection, holding)
+    refused = _charge(connection, decided, holding, now_us)
     holding = [placed for placed in holding if waiting[placed.task_id].organization_id not in refused]
     plan_id = id_new(IdKind.PLAN, cell)
     if holding:
@@ -165,7 +176,7 @@ def plan_apply(
     return Applied(plan_id, task_ids, tuple(sorted(stale)), frozenset(refused))
 
 
-def _charge(connection: Connection, decided: Decided, holding: Sequence[Placed]) -> set[str]:
+def _charge(connection: Connection, decided: Decided, holding: Sequence[Placed], now_us: int) -> set[str]:
     """Count what is about to be held against quotas and budgets; returns the organizations that may not."""
     amounts: defaultdict[str, Amounts] = defaultdict(Amounts)
     prices: Counter[str] = Counter()
@@ -176,7 +187,7 @@ def _charge(connection: Connection, decided: Decided, holding: Sequence[Placed])
         prices[task.organization_id] += price_microyen(decided.prices, wanted, task.wall_time_s)
     over = quotas_charge(connection, quota_charges(amounts))
     within = {name: price for name, price in prices.items() if name not in over}
-    broke = budgets_charge(connection, within)
+    broke = budgets_charge(connection, within, now_us)
     quotas_release(connection, quota_charges({name: amounts[name] for name in broke}))
     return over | broke
 
@@ -199,8 +210,18 @@ def _generations_current(connection: Connection, decided: Decided) -> set[str]:
     return current
 
 
-def _tasks_waiting(connection: Connection, task_ids: Sequence[str]) -> dict[str, AnyRow]:
-    return {row.id: row for row in connection.execute(_WAITING, {"ids": list(task_ids)})}
+def _tasks_waiting(connection: Connection, decided: Decided) -> dict[str, AnyRow]:
+    """Those tasks of the plan that still wait. Their jobs are locked first, as by a cancel."""
+    task_ids = [placed.task_id for placed in decided.plan.placed]
+    rows_lock(connection, jobs, jobs.c.id.in_({decided.tasks[task_id].job_id for task_id in task_ids}))
+    return {row.id: row for row in connection.execute(_WAITING, {"ids": task_ids})}
+
+
+def _devices_lock(connection: Connection, holding: Iterable[Placed]) -> None:
+    """Devices come before quotas, as where attempts end."""
+    device_ids = {device_id for placed in holding for device_id, _ in placed.devices}
+    if device_ids:
+        rows_lock(connection, devices, devices.c.id.in_(device_ids))
 
 
 def _placed_write(

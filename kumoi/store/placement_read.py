@@ -15,8 +15,8 @@ from kumoi.core.queue.prices import FREE, Prices
 from kumoi.core.queue.standing import Standing
 from kumoi.model.jobs import CLASS_RANKS, DeviceRequest, HostLossPolicy, PlacementRules, WorkClass
 from kumoi.model.places import DeviceHealth, IsolationClass
-from kumoi.model.time import US_PER_S
 from kumoi.store.budgets import prices_load
+from kumoi.store.placement import ENDS_US
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
@@ -93,7 +93,7 @@ _HOLDINGS = (
         attempts.c.memory_bytes,
         attempts.c.disk_bytes,
         attempts.c.placed_us,
-        jobs.c.wall_time_s,
+        ENDS_US.label("ends_us"),
         jobs.c.work_class,
         jobs.c.priority,
         jobs.c.gang,
@@ -158,9 +158,11 @@ _OF_ORGANIZATION = (
 )
 _HEAD = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(*_IN_TURN).limit(bindparam("task_limit"))
 _OLDEST = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(tasks.c.id).limit(bindparam("task_limit"))
-_GANGS = _TASK_VIEWS.where(
-    in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True))
-).order_by(tasks.c.id)
+_GANGS = (
+    _TASK_VIEWS.add_columns(tasks.c.not_before_us)
+    .where(in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True)))
+    .order_by(tasks.c.id)
+)
 
 
 def _few_of_each_kind() -> Select[*tuple[Any, ...]]:
@@ -200,22 +202,25 @@ def _few_of_each_kind() -> Select[*tuple[Any, ...]]:
 _WIDE = _few_of_each_kind()
 
 
-def pools_waiting(connection: Connection, now_us: int) -> list[PoolView]:
-    """The open pools in which a task waits that may be placed now."""
+def pools_waiting(
+    connection: Connection, now_us: int, choosing: Collection[str] = frozenset()
+) -> list[PoolView]:
+    """The open pools in which a task waits that may be placed now. `choosing` engines choose hosts themselves."""
     return [
-        pool_view(row)
+        pool_view(row, choosing)
         for row in connection.execute(_POOLS).all()
         if connection.execute(_WAITS, {"of_pool": row.id, "now_us": now_us}).first() is not None
     ]
 
 
-def pool_view(row: AnyRow) -> PoolView:
-    """A row of `pools` as placement sees it."""
+def pool_view(row: AnyRow, choosing: Collection[str] = frozenset()) -> PoolView:
+    """A row of `pools` as placement sees it. `choosing` engines choose hosts themselves."""
     return PoolView(
         id=row.id,
         exclusive=row.isolation in _SHARED_KERNEL and not row.shared_by_organizations,
         devices_shared=row.shared_by_organizations,
         defragment=row.defragment,
+        chooses_pool_only=row.engine in choosing,
     )
 
 
@@ -291,7 +296,7 @@ def queues_read(connection: Connection, pool_id: str, window: int, now_us: int) 
                 cut.add(organization_id)
             rows += of_class
         if rows:
-            found[organization_id] = _waiting(connection, rows)
+            found[organization_id] = _waiting(connection, rows, now_us)
     return Queues(found, frozenset(cut))
 
 
@@ -310,14 +315,14 @@ def queues_read_wide(
         rows = connection.execute(_WIDE, whose | limits).all()
         ends[organization_id] = rows[-1].id if len(rows) == WIDE_PER_ORGANIZATION else ""
         if rows:
-            found[organization_id] = _waiting(connection, rows)
+            found[organization_id] = _waiting(connection, rows, now_us)
     return Queues(found, frozenset(), ends)
 
 
-def _waiting(connection: Connection, rows: Sequence[AnyRow]) -> tuple[Waiting, ...]:
+def _waiting(connection: Connection, rows: Sequence[AnyRow], now_us: int) -> tuple[Waiting, ...]:
     gangs = dict.fromkeys(row.job_id for row in rows if row.gang)
     if gangs:
-        rows = _gangs_complete(connection, rows, list(gangs))
+        rows = _gangs_complete(connection, rows, list(gangs), now_us)
     return tuple(Waiting(task_view(row), row.created_us) for row in rows)
 
 
@@ -420,7 +425,7 @@ def _holdings(connection: Connection, ids: Mapping[str, Sequence[str]]) -> dict[
                 disk_bytes=row.disk_bytes,
                 devices=tuple(held[row.id]),
                 placed_us=row.placed_us,
-                ends_us=row.placed_us + row.wall_time_s * US_PER_S,
+                ends_us=row.ends_us,
                 class_rank=CLASS_RANKS[row.work_class],
                 priority=row.priority,
                 gang=row.gang,
@@ -432,11 +437,19 @@ def _holdings(connection: Connection, ids: Mapping[str, Sequence[str]]) -> dict[
     return found
 
 
-def _gangs_complete(connection: Connection, rows: Sequence[AnyRow], job_ids: Sequence[str]) -> list[AnyRow]:
-    """Put every waiting member of the gangs where the first of them stands."""
+def _gangs_complete(
+    connection: Connection, rows: Sequence[AnyRow], job_ids: Sequence[str], now_us: int
+) -> list[AnyRow]:
+    """Put every waiting member of the gangs where the first of them stands.
+
+    They wait for each other: a gang of which a member may only be placed later is left out.
+    """
     members: dict[str, list[AnyRow]] = defaultdict(list)
     for row in connection.execute(_GANGS, {"ids": list(job_ids)}):
         members[row.job_id].append(row)
+    late = {name for name, of in members.items() if any(one.not_before_us > now_us for one in of)}
+    for name in late:
+        del members[name]
     complete: list[AnyRow] = []
     for row in rows:
         complete += members.pop(row.job_id, []) if row.gang else [row]

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Connection, cast, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from kumoi.core.queue.reserve import HostTimes, Shortfall, hosts_reserve
 from kumoi.model.shares import Reservation
-from kumoi.model.time import US_PER_S, time_format
+from kumoi.model.time import time_format
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
+from kumoi.store.placement import ENDS_US
 from kumoi.store.schema import (
     AnyRow,
     attempts,
@@ -22,9 +23,6 @@ from kumoi.store.schema import (
     reservations,
 )
 from kumoi.store.writer import Move, insert_many, move_many
-
-STOP_MOST_US = 10 * US_PER_S
-"""How long work at the most takes to stop when its wall time is over."""
 
 
 def reservation_list(
@@ -61,7 +59,7 @@ def reservation_hosts_choose(
         select(hosts.c.id, hosts.c.dedicated_to)
         .where(hosts.c.pool_id == pool_id, hosts.c.state == "schedulable", hosts.c.health == "up")
         .order_by(hosts.c.id)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
     names = [
         row.id for row in connection.execute(usable).all() if row.dedicated_to in (None, organization_id)
@@ -138,14 +136,9 @@ def reservation_from_row(row: AnyRow) -> Reservation:
 
 
 def _free_us(connection: Connection, pool_id: str, organization_id: str) -> dict[str, int]:
-    """Until when, at the latest, others' live work holds each host of the pool.
-
-    Work may start as late as its window allows, and takes a while to stop when its time is over.
-    """
-    start_us = func.coalesce(attempts.c.started_us, attempts.c.start_before_us)
-    ends_us = start_us + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S + STOP_MOST_US
+    """Until when, at the latest, others' live work holds each host of the pool."""
     statement = (
-        select(attempts.c.host_id, func.max(ends_us).label("ends_us"))
+        select(attempts.c.host_id, func.max(ENDS_US).label("ends_us"))
         .join(jobs, jobs.c.id == attempts.c.job_id)
         .join(hosts, hosts.c.id == attempts.c.host_id)
         .where(is_live(), hosts.c.pool_id == pool_id, attempts.c.organization_id != organization_id)

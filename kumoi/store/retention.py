@@ -98,7 +98,7 @@ def purged_record(connection: Connection, attempt_ids: Sequence[str], refs: Sequ
 def refusals_close(connection: Connection, before_us: int, limit: int) -> int:
     """Turn the refusals of minutes that are over into one event each. Returns how many."""
     statement = select(refusals).where(refusals.c.minute_us < before_us).limit(limit)
-    rows = connection.execute(statement.with_for_update()).all()
+    rows = connection.execute(statement.order_by(*refusals.primary_key.columns).with_for_update()).all()
     insert_many(connection, events, [_refusal_event(row) for row in rows])
     for row in rows:
         connection.execute(

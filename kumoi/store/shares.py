@@ -7,7 +7,7 @@ it is audited against the sum over live attempts. Without a quota of a resource 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, func, insert, select, update
 
 from kumoi.core.queue.fairness import NOTHING, Amounts, dominant_share, usage_decay
 from kumoi.core.queue.standing import Standing
@@ -16,6 +16,7 @@ from kumoi.model.places import DeviceHealth
 from kumoi.model.shares import FairShare, Quota, QuotaResource
 from kumoi.model.time import US_PER_S
 from kumoi.store.budgets import budgets_left
+from kumoi.store.locks import rows_lock
 from kumoi.store.schema import (
     AnyRow,
     attempt_devices,
@@ -25,6 +26,7 @@ from kumoi.store.schema import (
     hosts,
     is_false,
     is_live,
+    organizations,
     pool_uses,
     quotas,
 )
@@ -50,7 +52,7 @@ _RELEASE = (
         quotas.c.organization_id == bindparam("of_organization"),
         quotas.c.resource == bindparam("of_resource"),
     )
-    .values(used=quotas.c.used - bindparam("amount"))
+    .values(used=case((quotas.c.used > bindparam("amount"), quotas.c.used - bindparam("amount")), else_=0))
 )
 _WEIGHTS = select(fair_shares.c.organization_id, fair_shares.c.weight).where(
     fair_shares.c.organization_id.in_(bindparam("ids", expanding=True))
@@ -113,7 +115,10 @@ def quota_charges(held: Mapping[str, Amounts]) -> Charges:
 
 
 def quotas_release(connection: Connection, charges: Charges) -> None:
-    """Count what is not held any more, in the transaction that ends the attempts."""
+    """Count what is not held any more, in the transaction that ends the attempts.
+
+    No end fails because a quota says too little: it says nothing is held then, until it is audited.
+    """
     released = [_amount(key, charges[key]) for key in _limited(connection, charges)]
     if released:
         connection.execute(_RELEASE, released)
@@ -122,10 +127,10 @@ def quotas_release(connection: Connection, charges: Charges) -> None:
 def quotas_audit(connection: Connection) -> list[QuotaDrift]:
     """Find, mend and return the quotas that do not say what live attempts hold.
 
-    There is one way to get there: a quota is written while another plane's transaction places the work of its
-    organization. The rows are locked first, so whoever charges them meanwhile comes before or after.
+    The rows are locked first, so whoever charges them meanwhile comes before or after.
     """
-    rows = connection.execute(select(quotas).order_by(*quotas.primary_key.columns).with_for_update()).all()
+    in_order = select(quotas).order_by(*quotas.primary_key.columns).with_for_update(key_share=True)
+    rows = connection.execute(in_order).all()
     held = organizations_held(connection, {row.organization_id for row in rows}) if rows else {}
     drifts = []
     for row in rows:
@@ -164,7 +169,11 @@ def quota_get(connection: Connection, organization_id: str, resource: QuotaResou
 def quota_put(
     connection: Connection, organization_id: str, resource: QuotaResource, most: int, now_us: int
 ) -> Quota:
-    """Write a quota. A new one starts with what live attempts hold in this very transaction."""
+    """Write a quota. A new one starts with what live attempts hold in this very transaction.
+
+    It waits for the transactions that count what the organization holds, and those that come after count it.
+    """
+    rows_lock(connection, organizations, organizations.c.id == organization_id)
     where = quotas.c.organization_id == organization_id, quotas.c.resource == resource.value
     changed = connection.execute(
         update(quotas).where(*where).values(most=most, updated_us=now_us, version=quotas.c.version + 1)
@@ -306,6 +315,7 @@ def _limited(connection: Connection, charges: Charges) -> list[tuple[str, QuotaR
     """The charges that a quota limits, in one order for all, so that no two transactions block each other."""
     wanted = {key for key, amount in charges.items() if amount}
     names = sorted({organization_id for organization_id, _ in wanted})
+    rows_lock(connection, organizations, organizations.c.id.in_(names), alone=False)
     found = set()
     for start in range(0, len(names), IDS_PER_QUERY):
         rows = connection.execute(_QUOTAS_OF, {"ids": names[start : start + IDS_PER_QUERY]})

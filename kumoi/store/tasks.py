@@ -58,7 +58,10 @@ def task_exists(connection: Connection, job_id: str, index: int) -> bool:
 
 
 def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
-    """Where the last attempts of a job were placed and by which plan, newest first."""
+    """Where the last attempts of a job were placed and by which plan, newest first.
+
+    Work may outlive its plan: of a plan that is not kept any more, only what the attempt says is told.
+    """
     statement = (
         select(
             attempts.c.id,
@@ -68,13 +71,13 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
             tasks.c.ordinal,
             hosts.c.name.label("host_name"),
             attempts.c.task_id,
+            attempts.c.placed_us,
             plans.c.policy,
-            plans.c.decided_us,
             plans.c.body,
         )
         .join(tasks, tasks.c.id == attempts.c.task_id)
         .join(hosts, hosts.c.id == attempts.c.host_id)
-        .join(plans, plans.c.id == attempts.c.plan_id)
+        .outerjoin(plans, plans.c.id == attempts.c.plan_id)
         .where(attempts.c.job_id == job_id)
         .order_by(attempts.c.id.desc())
         .limit(PLACEMENTS_MAX)
@@ -89,8 +92,8 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
             host=row.host_id,
             host_name=row.host_name,
             plan=row.plan_id,
-            policy=row.policy,
-            decided_at=time_format(row.decided_us),
+            policy=row.policy or "",
+            decided_at=time_format(row.placed_us),
             candidates=row.candidates,
             best=tuple(
                 HostCost(names[scored.host_id], scored.cost)
@@ -104,7 +107,7 @@ def placements_of(connection: Connection, job_id: str) -> Sequence[Placement]:
 
 def _best_hosts(rows: Sequence[AnyRow]) -> dict[tuple[str, str], tuple[Scored, ...]]:
     """By plan and task, the hosts that the policy liked best."""
-    bodies = {row.plan_id: row.body for row in rows}
+    bodies = {row.plan_id: row.body for row in rows if row.body is not None}
     return {
         (plan_id, placed.task_id): placed.best
         for plan_id, body in bodies.items()

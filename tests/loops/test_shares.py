@@ -101,6 +101,45 @@ def test_a_budget_stops_new_work_and_not_what_runs(world: World) -> None:
     assert len(world.running(job)) == 1, "what was promised and not used is there for the next"
 
 
+def test_a_gang_costs_what_its_tasks_cost(world: World) -> None:
+    """Each rounded up: a budget between that and the rounded sum never lets the gang start."""
+    one = world.region.organizations["one"]
+    write(world, budgets.rate_put, world.region.pool, RateWrite(cpu_core_hour_microyen=1), T0_US)
+    write(world, budgets.budget_put, one, BudgetWrite(4), T0_US)
+    tiny = Resources(cpu_milli=100, wall_time_s=3_600)
+    gang = submit(world, gang=True, array_size=5, resources=tiny)
+    world.rounds(2)
+    assert world.running(gang) == []
+    write(world, budgets.budget_put, one, BudgetWrite(5), T0_US)
+    world.rounds(2)
+    assert len(world.running(gang)) == 5
+    (budget,) = world.region.rows(schema.budgets)
+    assert budget.promised_microyen == 5
+
+
+def test_work_is_placed_in_a_new_month_before_its_budget_is_reckoned(world: World) -> None:
+    one = world.region.organizations["one"]
+    write(world, budgets.rate_put, world.region.pool, RateWrite(cpu_core_hour_microyen=1_000), T0_US)
+    write(world, budgets.budget_put, one, BudgetWrite(4_000), T0_US)
+    spent = {"spent_microyen": 4_000, "month": "2023-10"}
+    world.store.transact_wait(None, lambda c: c.execute(schema.budgets.update(), spent))
+    job = submit(world)
+    world.activate("hosts", "jobs", "placement", "tasks")
+    assert len(world.running(job)) == 1
+
+
+def test_work_ends_though_a_quota_says_that_less_is_held(world: World) -> None:
+    job = submit(world)
+    world.rounds(2)
+    row = {"organization_id": world.region.organizations["one"], "resource": "tasks", "most": 9, "used": 0}
+    world.region.write(schema.quotas, row | {"updated_us": T0_US})
+    world.finish(job)
+    world.rounds(2)
+    assert world.state(job) == "succeeded"
+    assert world.region.rows(schema.quotas)[0].used == 0
+    check_ended(world)
+
+
 def test_a_reservation_ends_with_its_time(world: World) -> None:
     world.rounds(1)
     host = world.region.rows(schema.hosts)[0].id

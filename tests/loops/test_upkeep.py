@@ -11,6 +11,7 @@ from kumoi.engines.fake import FakeEngine
 from kumoi.model.jobs import HostLossPolicy, JobSpec, Resources, RetryPolicy
 from kumoi.store import schema
 from kumoi.store.database import Store
+from kumoi.store.errors import StaleState
 
 LOSS = RetryPolicy(limit=2)
 REPLACE = {"on_host_lost": HostLossPolicy.REPLACE, "retries": LOSS}
@@ -24,6 +25,23 @@ def submit(world: World, **more: Any) -> str:
 
 def intervals(world: World) -> list[tuple[int, int]]:
     return [(row.start_us - T0_US, row.end_us - T0_US) for row in world.region.rows(schema.usage_intervals)]
+
+
+@pytest.mark.parametrize("failure", [EngineUnavailable("away"), StaleState("stale"), ValueError("defect")])
+def test_shares_are_kept_whatever_fails_before(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception
+) -> None:
+    submit(world)
+    world.rounds(1)
+    world.store.transact_wait(None, lambda c: c.execute(schema.pool_uses.delete()))
+
+    def fail(*args: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(world.engine, "observe", fail)
+    with pytest.raises(type(failure)):
+        world.activate("upkeep")
+    assert len(world.region.rows(schema.pool_uses)) == 1
 
 
 # Leases: "replace" gives up a host after the lease has run out, and never earlier.

@@ -134,6 +134,9 @@ def test_a_new_month_begins_with_nothing_spent(priced: RegionRows) -> None:
     next_us = MONTH_US + 31 * DAY_US
     one = priced.organizations["one"]
     assert priced.store.read_wait(budgets.budgets_left, [one], next_us) == {one: 1_000_000}
+    assert write(priced, budgets.budgets_charge, {one: 1_000_000}, T0_US + HOUR_US) == {one}
+    assert write(priced, budgets.budgets_charge, {one: 1_000_000}, next_us) == set(), "before it is reckoned"
+    assert priced.store.read_wait(budgets.budgets_left, [one], next_us) == {one: 0}
     metered(priced, attempt, next_us, next_us + HOUR_US)
     now = advance(priced, next_us + HOUR_US)
     assert (now.month, now.spent_microyen) == (month_of(next_us)[0], HOUR_PRICE)
@@ -141,10 +144,10 @@ def test_a_new_month_begins_with_nothing_spent(priced: RegionRows) -> None:
 
 def test_a_promise_that_would_pass_the_budget_is_refused(priced: RegionRows) -> None:
     one, two = priced.organizations["one"], priced.organizations["two"]
-    assert write(priced, budgets.budgets_charge, {one: 600_000, two: 10**12}) == set()
-    assert write(priced, budgets.budgets_charge, {one: 400_001, two: 1}) == {one}
-    assert write(priced, budgets.budgets_charge, {one: 400_000}) == set()
-    assert write(priced, budgets.budgets_charge, {one: 0}) == set()
+    assert write(priced, budgets.budgets_charge, {one: 600_000, two: 10**12}, T0_US) == set()
+    assert write(priced, budgets.budgets_charge, {one: 400_001, two: 1}, T0_US) == {one}
+    assert write(priced, budgets.budgets_charge, {one: 400_000}, T0_US) == set()
+    assert write(priced, budgets.budgets_charge, {one: 0}, T0_US) == set()
     assert budget(priced).promised_microyen == 1_000_000
     assert priced.store.read_wait(budgets.budgets_left, [one, two], T0_US) == {one: 0}
     assert advance(priced, T0_US).promised_microyen == 0, "no such work was placed"

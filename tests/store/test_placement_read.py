@@ -120,7 +120,7 @@ def test_what_lives_on_a_host_is_read_with_what_it_holds(store: Store, region: R
             disk_bytes=6,
             devices=((device, 250),),
             placed_us=T0_US + 5,
-            ends_us=T0_US + 5 + 100 * S_US,
+            ends_us=T0_US + 5 + 170 * S_US,
             class_rank=0,
             priority=3,
             gang=True,
@@ -279,6 +279,16 @@ def test_who_waits_for_a_later_time_is_not_read(store: Store, region: RegionRows
     assert [pool.id for pool in store.read_wait(pools_waiting, T0_US + 1)] == [region.pool]
     found = store.read_wait(queues_read, region.pool, 100, T0_US + 1).waiting
     assert [one.task.job_id for theirs in found.values() for one in theirs] == [job]
+
+
+def test_a_gang_waits_for_the_member_that_may_only_be_placed_later(store: Store, region: RegionRows) -> None:
+    gang, single = queue(store, region, gang=True, array_size=3), queue(store, region)
+    late = region.rows(schema.tasks, job_id=gang)[1].id
+    table = schema.tasks
+    for later_us, read in ((1, [single]), (0, [gang] * 3 + [single])):
+        moved = table.update().where(table.c.id == late).values(not_before_us=T0_US + later_us)
+        store.transact_wait(None, lambda connection, change=moved: connection.execute(change))
+        assert jobs_read(store, region, 100) == read
 
 
 def test_gangs_are_read_whole_though_the_window_cuts_them(store: Store, region: RegionRows) -> None:

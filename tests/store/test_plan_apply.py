@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from plan_rows import SEED, plan_decide
 from region_rows import T0_US, RegionRows
@@ -21,6 +22,7 @@ from kumoi.store.placement_read import hosts_of_pool, touches_read
 from kumoi.store.plans import plan_body, plan_chain
 from kumoi.store.retention import plans_drop
 from kumoi.store.shares import quota_put
+from kumoi.store.tasks import placements_of
 
 
 @pytest.fixture
@@ -193,8 +195,10 @@ def test_an_organization_over_its_quota_waits_and_the_others_are_placed(
     two = queue(store, region, organization="two")
     args = (region.organizations["one"], QuotaResource.CPU_MILLI, 1_999, T0_US)
     store.transact_wait(None, quota_put, *args)
-    assert apply(store, decide(store, region)).placed == 1
+    applied = apply(store, decide(store, region))
     assert (states(region, one), states(region, two)) == (["queued"] * 2, ["active"])
+    assert applied.task_ids == {row.id for row in region.rows(schema.tasks, job_id=two)}
+    assert applied.refused_organizations == {region.organizations["one"]}
 
 
 def test_touches_are_taken_with_the_plan_and_written_for_its_hosts(
@@ -272,6 +276,18 @@ def test_an_attempt_holds_a_device_once(store: Store, region: RegionRows, hosts:
     (held,) = region.rows(schema.attempt_devices)
     with pytest.raises(DuplicateRow):
         region.write(schema.attempt_devices, {"attempt_id": held.attempt_id, "device_id": device})
+
+
+def test_where_work_runs_is_told_longer_than_its_plan_is_kept(
+    store: Store, region: RegionRows, hosts: list[str]
+) -> None:
+    job = queue(store, region)
+    applied = apply(store, decide(store, region))
+    (told,) = store.read_wait(placements_of, job)
+    assert (told.policy, told.plan, len(told.best)) == ("best_fit", applied.plan_id, 2)
+    store.transact_wait(None, plans_drop, T0_US + 1, 10)
+    (left,) = store.read_wait(placements_of, job)
+    assert left == msgspec.structs.replace(told, policy="", best=())
 
 
 def test_plans_are_dropped_when_no_later_one_needs_them(

@@ -84,10 +84,12 @@ def test_a_quota_below_what_is_held_ends_nothing_and_refuses_only_that_resource(
     assert used(region) == {"cpu_milli": 5_000, "tasks": 1}
 
 
-def test_less_than_nothing_is_never_held(region: RegionRows) -> None:
-    limit(region, cpu_milli=5_000)
-    with pytest.raises(ImpossibleState):
-        write(region, shares.quotas_release, {(region.organizations["one"], CPU): 1})
+def test_less_than_nothing_is_never_held_and_no_end_fails_for_it(region: RegionRows) -> None:
+    limit(region, cpu_milli=5_000, tasks=5)
+    charge(region, {("one", CPU): 10, ("one", TASKS): 2})
+    one = region.organizations["one"]
+    write(region, shares.quotas_release, {(one, CPU): 11, (one, TASKS): 1})
+    assert used(region) == {"cpu_milli": 0, "tasks": 1}
 
 
 def test_a_first_quota_counts_what_is_held_already(region: RegionRows) -> None:

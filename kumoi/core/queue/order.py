@@ -257,7 +257,7 @@ def _groups(of_class: Sequence[Waiting], prices: Prices) -> list[_Group]:
     for name, members in by_group.items():
         task, count = members[0].task, len(members)
         amounts = amounts_of(task).times(count)
-        price = price_microyen(prices, amounts, task.wall_time_s)
+        price = count * price_microyen(prices, amounts_of(task), task.wall_time_s)
         groups.append(_Group(name, [one.task for one in members], members[0].submitted_us, amounts, price))
     groups.reverse()
     return groups
