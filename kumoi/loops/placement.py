@@ -13,6 +13,7 @@ from kumoi.core.queue.order import order
 from kumoi.core.queue.outlook import Scene
 from kumoi.core.queue.prices import Prices
 from kumoi.core.queue.promises import PROMISE_S, Promises, hosts_after, promises_make
+from kumoi.engines.base import PlacementGrain
 from kumoi.loops.context import LoopContext
 from kumoi.loops.placement_memory import PlacementMemory, PoolMemory
 from kumoi.model.time import US_PER_S
@@ -75,7 +76,8 @@ def _pass(
     Returns whether there is more to do at once, and whose tasks were not all looked at and found no place.
     """
     now_us = context.clock_us()
-    found = context.store.read_wait(pass_read, memory, now_us, wide)
+    choosing = {e.name for e in context.engines.values() if e.placement_grain is PlacementGrain.POOL}
+    found = context.store.read_wait(pass_read, memory, now_us, wide, choosing)
     _take_in(memory, found)
     more = False
     stuck: dict[str, Set[str]] = {}
@@ -116,10 +118,14 @@ def _unserved(read: PoolRead, answer: _Answer) -> Set[str]:
 
 
 def pass_read(
-    connection: Connection, memory: PlacementMemory, now_us: int, wide: Mapping[str, Set[str]] | None
+    connection: Connection,
+    memory: PlacementMemory,
+    now_us: int,
+    wide: Mapping[str, Set[str]] | None,
+    choosing: Set[str] = frozenset(),
 ) -> _Pass:
     """What changed and what waits. Hosts of pools in which nothing waits are left for later."""
-    waiting = placement_read.pools_waiting(connection, now_us)
+    waiting = placement_read.pools_waiting(connection, now_us, choosing)
     touches = [touch for touch in placement_read.touches_read(connection) if touch.id not in memory.taken]
     if not waiting and len(touches) < TOUCHES_IDLE:
         return _Pass((), ())

@@ -92,7 +92,7 @@ class PoolMemory:
         )
 
     def wide_next(self, organizations: Iterable[str]) -> frozenset[str]:
-        """Those of the organizations that are looked at widely next, in turn, `WIDE_ORGANIZATIONS` at once."""
+        """Those of the organizations that are looked at widely next: in turn, so many at once."""
         names = sorted(organizations)
         behind = [name for name in names if name > self.wide_last]
         chosen = (behind + names)[: min(WIDE_ORGANIZATIONS, len(names))]

@@ -205,7 +205,7 @@ _WIDE = _few_of_each_kind()
 def pools_waiting(
     connection: Connection, now_us: int, choosing: Collection[str] = frozenset()
 ) -> list[PoolView]:
-    """The open pools in which a task waits that may be placed now. `choosing` engines choose hosts themselves."""
+    """The open pools in which a task waits that may be placed now; `choosing` engines choose hosts."""
     return [
         pool_view(row, choosing)
         for row in connection.execute(_POOLS).all()

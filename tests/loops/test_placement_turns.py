@@ -4,7 +4,8 @@ import pytest
 from loop_world import World
 from region_rows import GIB
 
-from kumoi.model.jobs import JobSpec, Resources
+from kumoi.engines.base import PlacementGrain
+from kumoi.model.jobs import JobSpec, PlacementRules, Resources, Spread
 
 HUGE = Resources(cpu_milli=1_000_000)
 
@@ -33,7 +34,7 @@ def test_it_is_placed_even_while_the_other_organization_is_served_in_every_pass(
     add(world, array_size=300, resources=HUGE, priority=100)
     small = add(world)
     other = add(world, "two", array_size=500, resources=Resources(cpu_milli=1, memory_bytes=4 << 20))
-    world.round()
+    world.rounds(2)
     assert (placed(world, small), placed(world, other)) == (1, 500)
 
 
@@ -50,3 +51,15 @@ def test_all_that_fits_is_placed_in_one_activation_beside_one_that_does_not(worl
     add(world, "two", resources=Resources(memory_bytes=1_000 * GIB))
     world.round()
     assert placed(world, many) == 75
+
+
+def test_of_an_engine_that_chooses_hosts_itself_the_plane_counts_the_room_only(world: World) -> None:
+    world.engine.placement_grain = PlacementGrain.POOL
+    spread = PlacementRules(spread=Spread())
+    job = add(world, array_size=3, rules=spread)
+    world.rounds(2)
+    assert placed(world, job) == 3, "how tasks lie within the pool is the engine's affair"
+    world.engine.placement_grain = PlacementGrain.HOST
+    other = add(world, array_size=3, rules=spread)
+    world.rounds(2)
+    assert placed(world, other) == 1
