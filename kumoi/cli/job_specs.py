@@ -240,6 +240,7 @@ def _device(text: str) -> dict[str, Any]:
         amount = Decimal(count or "1")
     except InvalidOperation:
         amount = Decimal(0)
+    amount = amount if amount.is_finite() else Decimal(0)
     milli = amount * DEVICE_MILLI
     is_share = 0 < amount < 1 and milli == int(milli)
     if not is_share and (amount < 1 or amount != int(amount)):

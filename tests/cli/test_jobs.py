@@ -7,7 +7,17 @@ import msgspec
 import pytest
 
 from kumoi.cli.text import bytes_show, cpu_parse, duration_parse, memory_parse
-from kumoi.model.jobs import JobBatch, JobSpec
+from kumoi.model.jobs import (
+    DeviceRequest,
+    GangScope,
+    JobBatch,
+    JobSpec,
+    LatencyLimit,
+    PlacementRules,
+    Spread,
+    SpreadOver,
+)
+from kumoi.model.places import IsolationClass
 
 pytestmark = pytest.mark.usefixtures("logged_in")
 
@@ -68,11 +78,12 @@ def test_flags_become_the_specification(kumoi, plane):
         "resources": {
             "cpu_milli": 1500,
             "memory_bytes": 2 << 30,
+            "disk_bytes": 0,
             "wall_time_s": 7200,
             "processes": 9,
             "devices": [
-                {"kind": "gpu", "count": 2, "model": "a100"},
-                {"kind": "qpu", "count": 1, "model": None},
+                {"kind": "gpu", "count": 2, "models": ["a100"], "milli": 1000, "partition": None},
+                {"kind": "qpu", "count": 1, "models": [], "milli": 1000, "partition": None},
             ],
         },
         "array_size": 4,
@@ -86,8 +97,43 @@ def test_flags_become_the_specification(kumoi, plane):
             {"job": "job_b", "condition": "ended"},
         ],
         "pool": "fast",
+        "rules": {
+            "sites": [],
+            "jurisdictions": [],
+            "latency": [],
+            "isolation": None,
+            "spread": None,
+            "gang_within": None,
+            "dedicated": False,
+            "reservation": None,
+        },
         "network": True,
     }
+
+
+def test_flags_say_where_it_may_run(kumoi, plane):
+    flags = (
+        "--disk 10Gi --device gpu:0.25 --device gpu:1:h200/1g.18gb --site tokyo-1 --jurisdiction JP"
+        " --latency osaka=9 --isolation host --spread failure_domain:4 --gang --gang-within fabric_island"
+        " --dedicated --reservation spring"
+    )
+    assert kumoi("job", "submit", *flags.split(), "--", "true").code == 0
+    found = sent(plane)
+    assert found.resources.disk_bytes == 10 << 30
+    assert found.resources.devices == (
+        DeviceRequest("gpu", milli=250),
+        DeviceRequest("gpu", models=("h200",), partition="1g.18gb"),
+    )
+    assert found.rules == PlacementRules(
+        sites=("tokyo-1",),
+        jurisdictions=("JP",),
+        latency=(LatencyLimit("osaka", 9),),
+        isolation=IsolationClass.HOST,
+        spread=Spread(SpreadOver.FAILURE_DOMAIN, 4),
+        gang_within=GangScope.FABRIC_ISLAND,
+        dedicated=True,
+        reservation="spring",
+    )
 
 
 def test_without_flags_the_specification_is_the_default_one(kumoi, plane):
@@ -143,6 +189,19 @@ def test_a_bad_specification_is_a_usage_error_and_nothing_is_sent(kumoi, plane, 
         ["--memory", "2X"],
         ["--time", "soon"],
         ["--device", "gpu:x"],
+        ["--device", "gpu:0"],
+        ["--device", "gpu:1.5"],
+        ["--device", "gpu:0.0001"],
+        ["--device", "gpu:NaN"],
+        ["--device", "gpu:inf"],
+        ["--device", "gpu:1:a100/half"],
+        ["--disk", "much"],
+        ["--spread", "rack"],
+        ["--spread", "host:0"],
+        ["--spread", "host:x"],
+        ["--latency", "tokyo"],
+        ["--latency", "tokyo=near"],
+        ["--jurisdiction", "Japan"],
         ["-e", "A"],
         ["--name", "Bad Name"],
         ["--cpu", "0"],

@@ -192,7 +192,9 @@ QUERIES: dict[str, Any] = {
     "placements_of": lambda c, f: tasks.placements_of(c, f.job_ids[-RECENT]),
     "pools_waiting": lambda c, f: placement_read.pools_waiting(c, T0_US),
     "pool_read": lambda c, f: pool_look(c, f.region.pool, window=256),
-    "pool_read wide": lambda c, f: pool_look(c, f.region.pool, window=5_000, wide=True),
+    "queues_read_wide": lambda c, f: placement_read.queues_read_wide(
+        c, f.region.pool, {f.region.organizations["one"]: ""}, T0_US
+    ),
     "hosts_named": lambda c, f: placement_read.hosts_named(c, [f.host]),
     "touches_read": lambda c, f: placement_read.touches_read(c),
     "task_waiting_first": lambda c, f: placement_read.task_waiting_first(c, f.job_ids[-1_010]),
