@@ -6,7 +6,7 @@ any other runs to the end of its wall time.
 """
 
 import threading
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -61,6 +61,7 @@ class SimEngine:
         self._runs: dict[str, _Run] = {}
         self._by_end: list[tuple[int, str]] = []
         self._ended: dict[str, Observation] = {}
+        self._refs: list[str] = []
         self._lock = threading.Lock()
 
     def host_change(self, report: HostReport) -> None:
@@ -93,6 +94,7 @@ class SimEngine:
                 elif ref not in self._ended:
                     exit_ = ExitRecord(AttemptOutcome.CANCELLED, None, None, None, now_us)
                     self._ended[ref] = Observation(ref, Phase.ENDED, None, exit_)
+                    insort(self._refs, ref)
 
     def ended(self, limit: int) -> Sequence[Observation]:
         """See `Engine.ended`."""
@@ -104,17 +106,17 @@ class SimEngine:
         """See `Engine.observe`."""
         with self._lock:
             self._settle()
-            refs = sorted(self._runs | self._ended)
-            first = bisect_right(refs, cursor) if cursor is not None else 0
-            page = refs[first : first + limit]
+            first = bisect_right(self._refs, cursor) if cursor is not None else 0
+            page = self._refs[first : first + limit]
             items = tuple(self._ended.get(ref) or self._observation(ref) for ref in page)
-            return ObservationPage(items, page[-1] if first + limit < len(refs) else None)
+            return ObservationPage(items, page[-1] if first + limit < len(self._refs) else None)
 
     def forget(self, refs: Sequence[str]) -> None:
         """See `Engine.forget`."""
         with self._lock:
             for ref in refs:
-                self._ended.pop(ref, None)
+                if self._ended.pop(ref, None) is not None:
+                    del self._refs[bisect_left(self._refs, ref)]
 
     def purge(self, refs: Sequence[str]) -> None:
         """See `Engine.purge`: nothing is left of what was forgotten."""
@@ -142,6 +144,7 @@ class SimEngine:
         outcome = AttemptOutcome.EXITED if run_us < wall_us else AttemptOutcome.TIMEOUT
         run = _Run(now_us, now_us + min(run_us, wall_us), outcome)
         self._runs[spec.ref] = run
+        insort(self._refs, spec.ref)
         heappush(self._by_end, (run.end_us, spec.ref))
         self.starts += 1
 

@@ -72,7 +72,7 @@ _TO_START = (
     .limit(bindparam("most"))
 )
 _LIVE_OF = (
-    select(attempts)
+    select(attempts.c.id, attempts.c.state, attempts.c.started_us, attempts.c.start_before_us)
     .where(
         is_live(),
         attempts.c.state.in_(bindparam("states", expanding=True)),
@@ -151,7 +151,7 @@ def attempts_to_stop(connection: Connection, engine: str, limit: int) -> Sequenc
 def attempts_live(
     connection: Connection, engine: str, states: Sequence[str] = _LIVE, after_id: str = "", limit: int = 1_000
 ) -> Sequence[AnyRow]:
-    """Live attempts of an engine by id, after `after_id`."""
+    """Live attempts of an engine by id, after `after_id`: what is asked of all of them is little of each."""
     parameters = {"states": list(states), "of_engine": engine, "after_id": after_id, "most": limit}
     return connection.execute(_LIVE_OF, parameters).all()
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, bindparam, select, update
 
 from kumoi.model.ids import IdKind
@@ -68,6 +69,8 @@ _UPDATE = (
     .values({name: bindparam(name) for name in ("memory_bytes", "path", "health", "detail", "seen_us")})
 )
 
+_encode = msgspec.msgpack.Encoder().encode
+
 
 def devices_held(connection: Connection, attempt_ids: Sequence[str]) -> dict[str, tuple[DeviceHeld, ...]]:
     """The devices that each attempt holds."""
@@ -82,7 +85,7 @@ def devices_held(connection: Connection, attempt_ids: Sequence[str]) -> dict[str
 def devices_digest(seen: Iterable[DeviceSeen]) -> str:
     """What tells that nothing changed since the last report; empty for no devices."""
     listed = sorted(seen, key=lambda device: device.uuid)
-    return hashlib.sha256(repr(listed).encode()).hexdigest() if listed else ""
+    return hashlib.sha256(_encode(listed)).hexdigest() if listed else ""
 
 
 def devices_see(
