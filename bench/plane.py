@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from ports import port_free
 
@@ -97,7 +97,7 @@ class Region:
         self.log = self.data_dir / "plane.log"
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> "Region":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

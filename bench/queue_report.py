@@ -4,6 +4,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from queue_mix import Mix, groups_make
 from queue_policies import QUEUES
@@ -151,7 +152,7 @@ def _slowdown_median(run: Measured) -> float:
     return statistics.median(_organization_slowdowns(run) or [1.0])
 
 
-MEASURES: dict[str, tuple[Callable[[Measured], float], str, str]] = {
+MEASURES: dict[str, tuple[Callable[[Measured], float], str, Literal["higher", "lower"]]] = {
     "wait_mean_s": (_average(_all), "s", "lower"),
     "wait_p50_s": (lambda run: _quantile(_all(run), 0.5), "s", "lower"),
     "wait_p95_s": (_p95(_all), "s", "lower"),

@@ -5,7 +5,7 @@ what the simulation itself does (arrivals, ends, looking) is left out.
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +58,9 @@ class RegionWorld:
         self.now_us = T0_US
         self.store = Store(f"sqlite:///{directory / 'region.db'}")
         self.engine = SimEngine(self.clock_us, host_reports(hosts))
-        self.cpu_s: Counter[str] = Counter()
+        self.cpu_s: defaultdict[str, float] = defaultdict(float)
         self.activations: Counter[str] = Counter()
-        self.longest_s: Counter[str] = Counter()
+        self.longest_s: defaultdict[str, float] = defaultdict(float)
         self._nudged: set[str] = set()
         platform, *self.organizations = (
             self._organization(f"org-{number}", number) for number in range(organizations + 1)

@@ -66,7 +66,7 @@ class BudgetWrite(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Budget(Struct, frozen=True):
-    """What an organization may spend in a month, what its metered use cost, and what live work may still cost.
+    """What an organization may spend in a month, what its metered use cost, what live work may still cost.
 
     Without a budget `month_microyen` is null, `version` is 0, and the costs are not reckoned.
     """
