@@ -38,7 +38,13 @@ def mostly(usual: Any, *others: Any) -> st.SearchStrategy[Any]:
     return st.sampled_from((usual,) * 5 * len(others) + others)
 
 
-pool_views = st.builds(PoolView, st.just("pool_1"), mostly(False, True), st.booleans())
+pool_views = st.builds(
+    PoolView,
+    st.just("pool_1"),
+    exclusive=mostly(False, True),
+    devices_shared=st.booleans(),
+    chooses_pool_only=mostly(False, True),
+)
 
 
 def organization_of(job_id: str) -> str:
@@ -314,9 +320,9 @@ class PlainPool:
         """Whether some way to put all members is right: every way is tried."""
         first = members[0]
         places: list[set[str]] = [set(self.hosts)]
-        if first.gang_within is GangScope.HOST:
+        if self._scope(first) is GangScope.HOST:
             places = [{host_id} for host_id in self.hosts]
-        elif first.gang_within is GangScope.FABRIC_ISLAND:
+        elif self._scope(first) is GangScope.FABRIC_ISLAND:
             by_island = partial(_island, self)
             places = [set(ids) for _, ids in groupby(sorted(self.hosts, key=by_island), key=by_island)]
         return any(self._all_fit(list(members), sorted(place)) for place in places)
@@ -337,8 +343,12 @@ class PlainPool:
                     return True
         return False
 
+    def _scope(self, task: TaskView) -> GangScope | None:
+        """How near the gang must be, where that is for the plane to see to."""
+        return None if self.pool.chooses_pool_only else task.gang_within
+
     def _is_full(self, task: TaskView, host: PlainHost) -> bool:
-        if task.spread_over is None:
+        if task.spread_over is None or self.pool.chooses_pool_only:
             return False
         domain = _domain(host.view, task.spread_over)
         tasks_there = sum(
@@ -355,7 +365,7 @@ class PlainPool:
             for other in self.hosts.values()
             if any(one.job_id == task.job_id for one in other.residents)
         }
-        if task.gang is None or not running or task.gang_within in (None, GangScope.SITE):
+        if task.gang is None or not running or self._scope(task) in (None, GangScope.SITE):
             return False
         if task.gang_within is GangScope.HOST:
             return host.view.id not in running
