@@ -142,6 +142,7 @@ def pass_read(
             window=WINDOW if view in waiting and wide is None else 0,
             now_us=now_us,
             wide=memory.wide_after(view.id, wide.get(view.id, frozenset())) if wide else None,
+            promised=memory.promised(view.id),
         )
         for view in views.values()
     ]

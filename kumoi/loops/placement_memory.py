@@ -1,6 +1,6 @@
 """What the placement loop remembers between activations: hosts and promises, never anything but a copy."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -175,6 +175,11 @@ class PlacementMemory:
         found = self.pools.get(pool_id)
         after = found.wide_after if found is not None else {}
         return {name: after.get(name, "") for name in organizations}
+
+    def promised(self, pool_id: str) -> Collection[str]:
+        """The groups that something is kept for in a pool."""
+        found = self.pools.get(pool_id)
+        return found.promises.keys() if found is not None else ()
 
     def known(self, pool: PoolView) -> Mapping[str, HostView] | None:
         """The hosts of a pool, None where it is not in memory as it is now."""

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -158,6 +158,9 @@ _OF_ORGANIZATION = (
 )
 _HEAD = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(*_IN_TURN).limit(bindparam("task_limit"))
 _OLDEST = _TASK_VIEWS.where(*_OF_ORGANIZATION).order_by(tasks.c.id).limit(bindparam("task_limit"))
+_PROMISED = _TASK_VIEWS.where(*_QUEUED).order_by(tasks.c.id)
+_PROMISED_TASKS = _PROMISED.where(tasks.c.id.in_(bindparam("ids", expanding=True)), is_false(jobs.c.gang))
+_PROMISED_GANGS = _PROMISED.where(tasks.c.job_id.in_(bindparam("ids", expanding=True)), jobs.c.gang)
 _GANGS = (
     _TASK_VIEWS.add_columns(tasks.c.not_before_us)
     .where(in_state(tasks, "queued"), tasks.c.job_id.in_(bindparam("ids", expanding=True)))
@@ -238,17 +241,20 @@ def pool_read(
     window: int,
     now_us: int,
     wide: Mapping[str, str] | None = None,
+    promised: Collection[str] = (),
 ) -> PoolRead:
     """All hosts of a pool where none are `known`, else those of them (and new ones) that were `touched`.
 
     A window of 0 reads no tasks; with `wide` (organization -> where the last wide look ended) see
-    `queues_read_wide`, else `queues_read`.
+    `queues_read_wide`, else `queues_read`. The `promised` groups are looked at wherever they stand.
     """
     queues = Queues({})
     if wide:
         queues = queues_read_wide(connection, pool.id, wide, now_us)
     elif window:
         queues = queues_read(connection, pool.id, window, now_us)
+    if promised and (wide or window):
+        queues = _promised_add(connection, pool.id, queues, promised, now_us)
     standings = standings_load(connection, pool.id, queues.waiting, now_us) if queues.waiting else {}
     prices = prices_load(connection, pool.id) if queues.waiting else FREE
     if known is None:
@@ -317,6 +323,24 @@ def queues_read_wide(
         if rows:
             found[organization_id] = _waiting(connection, rows, now_us)
     return Queues(found, frozenset(), ends)
+
+
+def _promised_add(
+    connection: Connection, pool_id: str, queues: Queues, group_ids: Collection[str], now_us: int
+) -> Queues:
+    """The groups that something is kept for, too: whoever is not looked at when a promise ends loses it."""
+    asked = {"of_pool": pool_id, "now_us": now_us, "ids": sorted(group_ids)}
+    by_organization: dict[str, list[AnyRow]] = defaultdict(list)
+    for statement in (_PROMISED_TASKS, _PROMISED_GANGS):
+        for row in connection.execute(statement, asked):
+            by_organization[row.organization_id].append(row)
+    waiting = dict(queues.waiting)
+    for organization_id, rows in by_organization.items():
+        theirs = waiting.get(organization_id, ())
+        known = {one.task.id for one in theirs}
+        added = (Waiting(task_view(row), row.created_us) for row in rows if row.id not in known)
+        waiting[organization_id] = (*theirs, *added)
+    return replace(queues, waiting=waiting)
 
 
 def _waiting(connection: Connection, rows: Sequence[AnyRow], now_us: int) -> tuple[Waiting, ...]:

@@ -322,3 +322,28 @@ def test_where_priorities_differ_the_oldest_are_read_too(store: Store, region: R
     read = jobs_read(store, region, 8)
     assert read == [urgent] * 6 + [middle] * 2 + [old] + [tail] * 4 + [middle]
     assert len({task.id for task in decoded(store, region, 8)}) == len(read)
+
+
+def test_who_was_promised_something_is_looked_at_wherever_they_stand(
+    store: Store, region: RegionRows
+) -> None:
+    many = queue(store, region, priority=5, array_size=100)
+    single, gang = (
+        queue(store, region, priority=-5),
+        queue(store, region, priority=-5, gang=True, array_size=3),
+    )
+    task = region.rows(schema.tasks, job_id=single)[0].id
+    pool = PoolView(region.pool)
+
+    def looked_at(*promised: str) -> set[str]:
+        found = store.read_wait(
+            pool_read, pool, (), (), window=8, now_us=T0_US, promised=promised
+        ).queues.waiting
+        (theirs,) = found.values()
+        assert len({one.task.id for one in theirs}) == len(theirs)
+        return {one.task.job_id for one in theirs if one.task.priority < 0 or one.task.job_id == many}
+
+    aged = looked_at()
+    assert looked_at(task) == aged | {single}
+    assert looked_at(gang, task) == {many, single, gang}
+    assert looked_at("job_unknown") == aged
