@@ -29,7 +29,7 @@ _CHUNK_BYTES = 1 << 20
 
 @click.group("device-model", cls=Group)
 def device_model() -> None:
-    """Device models."""
+    """What device models can do."""
 
 
 @device_model.command("list")

@@ -99,7 +99,7 @@ _OPTIONS: Final = (
         type=click.Choice([str(p) for p in HostLossPolicy]),
         help="Wait for a lost machine, or replace it.",
     ),
-    option("--priority", type=int, help="Higher goes first, within the project."),
+    option("--priority", type=int, help="Higher goes first, within the organization."),
     option(
         "--class",
         "work_class",

@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "job": Entry("kumoi.cli.jobs:job", "Run work, follow it, ask why it waits."),
     "host": Entry("kumoi.cli.hosts:host", "Machines."),
     "pool": Entry("kumoi.cli.pools:pool", "Pools of machines."),
+    "plan": Entry("kumoi.cli.plans:plan", "What placement decided."),
     "replay": Entry("kumoi.main.replay:replay", "Decide a recorded placement again, and compare."),
     "site": Entry("kumoi.cli.sites:site", "Sites."),
     "capacity": Entry("kumoi.cli.capacity:capacity", "Theoretical peaks against the criteria of the policy."),

@@ -12,6 +12,7 @@ from kumoi.cli.language import _
 from kumoi.cli.session import Session, pass_session
 from kumoi.core.placement.snapshot import Placed, Plan, Refused, ReplayError, inputs_unpack
 from kumoi.model.plans import PlanRecord
+from kumoi.model.time import time_format
 
 RECORD_BYTES_MAX = 1 << 30
 
@@ -43,6 +44,8 @@ def replay(session: Session, plan: str, save: Path | None) -> None:
     PLAN is fetched from the plane (operators and auditors may); FILE was saved before and needs no plane.
     """
     file = Path(plan)
+    if not file.is_file() and not plan.startswith("plan_"):
+        raise fail(Exit.USAGE, _("there is no file {file}, and no plan has such an id").format(file=plan))
     record = _record_read(file) if file.is_file() else session.client.plans.get(plan)
     if save is not None:
         save.write_bytes(msgspec.json.encode(record))
@@ -82,6 +85,9 @@ def record_replay(record: PlanRecord) -> Replayed:
 
 def _differences(record: PlanRecord, digest: str, said: _Body, again: Plan) -> list[str]:
     found = []
+    header = (again.policy, again.seed, time_format(again.decided_us))
+    if header != (record.policy, record.seed, record.decided_at):
+        found.append(_("the policy, seed or time are not those of the inputs"))
     if digest != record.snapshot_digest:
         found.append(_("the inputs are not those that the plan names (digest)"))
     if again.placed != said.placed:

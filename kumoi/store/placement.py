@@ -273,7 +273,13 @@ def _placed_write(
                 resource=attempt_id,
                 organization=task.organization_id,
                 project=task.project_id,
-                detail={"job": task.job_id, "task": task.ordinal, "host": placed.host_id, "plan": plan_id},
+                detail={
+                    "job": task.job_id,
+                    "task": task.ordinal,
+                    "host": placed.host_id,
+                    "plan": plan_id,
+                    "inputs": decided.digest,
+                },
             )
         )
     insert_many(connection, plans, [_plan_row(decided, plan_id)])

@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -57,6 +58,25 @@ def test_what_was_changed_in_a_record_shows(world: Any) -> None:
     body = msgspec.json.decode(found["body"])
     body["placed"] = []
     assert replayed(found | {"body": msgspec.json.encode(body).decode()}).differences == ("other placements",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("policy", "pack"), ("seed", 1 << 40), ("decided_at", "2020-01-01T00:00:00.000000Z")]
+)
+def test_a_changed_header_shows(world: Any, name: str, value: object) -> None:
+    found = record(world, plan_of(world))
+    assert replayed(found | {name: value}).differences == (
+        "the policy, seed or time are not those of the inputs",
+    )
+
+
+def test_the_log_ties_a_placement_to_the_inputs_of_its_plan(world: Any) -> None:
+    plan = plan_of(world)
+    path = f"/v1/organizations/{world.acme.id}/events"
+    events = world.api(world.acme.admin, "GET", path, params={"limit": 100}).json()["items"]
+    placed = [event for event in events if event["action"] == "attempt_place"]
+    details = {event["detail"]["plan"]: event["detail"]["inputs"] for event in placed}
+    assert details[plan] == record(world, plan)["snapshot_digest"]
 
 
 def test_an_unknown_plan_is_not_found(world: Any) -> None:
