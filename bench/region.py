@@ -26,12 +26,12 @@ from kumoi.store import schema
 from kumoi.store.database import Connection
 
 S_US = 1_000_000
-WATCH_S = 600
+WATCH_S = 1_800
 LOOK_S = 600
 INTERVALS_S = {"hosts": 10.0, "upkeep": 5.0, "ledger": 5.0}
 """How often the plane runs the loops that watch (`kumoi.main.wiring`)."""
 MOVING = ("tasks", "jobs", "placement")
-LOAD = 1.0
+LOAD = 0.93
 STANDING = 0.9
 
 
@@ -41,8 +41,8 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=10_000)
     parser.add_argument("--organizations", type=int, default=120)
     parser.add_argument("--hours", type=float, default=24.0, help="how much of the day")
-    parser.add_argument("--tasks", type=int, default=100_000, help="tasks a day; durations make the load")
-    parser.add_argument("--step-s", type=float, default=2.0, help="how far the clock is moved at once")
+    parser.add_argument("--tasks", type=int, default=40_000, help="tasks a day; durations make the load")
+    parser.add_argument("--step-s", type=float, default=20.0, help="how far the clock is moved at once")
     options = parser.parse_args()
     machine = machine_describe()
     with tempfile.TemporaryDirectory(prefix="kumoi-bench-region-") as place:

@@ -20,7 +20,7 @@ GIB = 1 << 30
 DEVICES_PER_HOST = 8
 DURATION_LEAST_S = 60.0
 DURATION_MOST_S = 3 * DAY_S
-RHYTHM = 0.2
+RHYTHM = 0.15
 """Arrivals at the height of the day lie so far above the mean, at night below."""
 PEAK_H = 15
 CLASS_WEIGHTS = {WorkClass.GUARANTEED: 15, WorkClass.STANDARD: 65, WorkClass.PREEMPTIBLE: 20}

@@ -28,6 +28,8 @@ def main() -> int:
         "startup": peerless,
         "submit": peerless,
         "crash": ["--rounds", str(options.rounds)],
+        "claims": [],
+        "region": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [

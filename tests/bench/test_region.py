@@ -46,7 +46,7 @@ def test_a_mix_asks_for_the_load_that_it_was_made_for(bench: Bench) -> None:
     assert sum(one.spec.array_size for one in day) == pytest.approx(40_000, rel=0.1)
     noon = sum(12 <= one.at_s / 3_600 < 18 for one in day)
     night = sum(one.at_s / 3_600 < 6 for one in day)
-    assert noon > 1.1 * night
+    assert noon > 1.05 * night
     again = bench.mix.Mix(
         seed=3, organizations=10, devices=2_000, load=0.8, tasks_per_day=40_000, gang_most=16
     )
