@@ -5,6 +5,7 @@ A pass costs by what changed and what waits, not by the size of the pool.
 
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -347,14 +348,26 @@ class _Pass:
         self.placed: list[Placed] = []
         self.refused: list[Refused] = []
         self._taken: list[tuple[int, TaskView, Slots]] = []
+        self._hopeless: dict[TaskView, tuple[int, Refused]] = {}
 
     def group_place(self, members: list[TaskView]) -> None:
-        """A task, or a gang as a whole."""
+        """A task, or a gang as a whole.
+
+        A pass only takes room: what asks for as much, for as long, as a task that was refused is refused too.
+        """
         first = members[0]
+        is_alone = first.gang is None and first.spread_over is None
+        kind = replace(first, id="", job_id="", wall_time_s=0, priority=0) if is_alone else first
+        known = self._hopeless.get(kind)
+        if known and first.wall_time_s >= known[0] and not self.of.residents.rows_held(first.id):
+            self.refused.append(Refused(first.id, known[1].reasons))
+            return
         found = self._gang(members) if first.gang is not None else self._members(members, None)
         if found is None:
             reasons = self.of.refusals(first, self.now_us)
             self.refused += [Refused(member.id, reasons) for member in members]
+            if is_alone:
+                self._hopeless[kind] = first.wall_time_s, self.refused[-1]
         else:
             self.placed += found
 
