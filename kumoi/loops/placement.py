@@ -169,6 +169,9 @@ def _pool_open(read: PoolRead) -> PoolMemory:
 def _decide(pool: PoolMemory, read: PoolRead, now_us: int) -> _Answer:
     """Whose turn it is, where it goes, and what is promised to those who found no place."""
     most = WINDOW_WIDE if read.queues.ends else WINDOW
+    if read.queues.waiting:
+        waiting = (one.task for theirs in read.queues.waiting.values() for one in theirs)
+        pool.promises_keep({task.gang or task.id for task in waiting})
     kept, holds = pool.promises, pool.holds(now_us)
     dated = [hold.group_id for hold in holds]
     pool.promises_drop(now_us)

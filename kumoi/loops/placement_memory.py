@@ -1,6 +1,7 @@
 """What the placement loop remembers between activations: hosts and promises, never anything but a copy."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -98,6 +99,10 @@ class PoolMemory:
         chosen = (behind + names)[: min(WIDE_ORGANIZATIONS, len(names))]
         self.wide_last = chosen[-1] if chosen else ""
         return frozenset(chosen)
+
+    def promises_keep(self, group_ids: AbstractSet[str]) -> None:
+        """Forget promises to groups that do not wait any more."""
+        self.promises = {name: hold for name, hold in self.promises.items() if name in group_ids}
 
     def promises_drop(self, now_us: int) -> None:
         """Forget promises that ran out, and what was in vain long ago."""

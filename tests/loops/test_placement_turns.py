@@ -63,3 +63,15 @@ def test_of_an_engine_that_chooses_hosts_itself_the_plane_counts_the_room_only(w
     other = add(world, array_size=3, rules=spread)
     world.rounds(2)
     assert placed(world, other) == 1
+
+
+def test_what_is_kept_for_a_group_is_free_as_soon_as_it_waits_no_more(world: World) -> None:
+    add(world, resources=Resources(cpu_milli=5_000))
+    gang = add(world, gang=True, array_size=2, resources=Resources(cpu_milli=3_000))
+    world.rounds(2)
+    late = add(world, resources=Resources(cpu_milli=10, wall_time_s=20_000))
+    world.rounds(2)
+    assert (placed(world, gang), placed(world, late)) == (0, 0), "the hosts are kept for the gang"
+    world.cancel(gang)
+    world.rounds(2)
+    assert placed(world, late) == 1

@@ -260,6 +260,7 @@ def store(tmp_path: Any) -> Iterator[Store]:
     opened.close()
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", [1])
 def test_hours_of_a_region_break_no_rule(store: Store, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     monkeypatch.setattr(placement_memory, "BASE_EVERY", 20)

@@ -280,6 +280,7 @@ class Scene:
             "DeviceModelWrite": lambda: {
                 "vendor": "Maker",
                 "fp16_dense_gflops": 1_000,
+                "fp16_sparse_gflops": 2_000,
                 "memory_bytes": 1 << 30,
                 "datasheet": "its datasheet",
             },

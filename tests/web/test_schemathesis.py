@@ -1,5 +1,6 @@
 """Made-up requests after the OpenAPI document: whatever is asked, the answer is documented and no fault."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -60,11 +61,26 @@ def known(own_world: Any) -> dict[str, str]:
     assert secret.status_code == 201
     world.wait(lambda: api(world.acme.admin, "GET", f"/v1/jobs/{job}/tasks/0/log").status_code == 200)
     world.wait(lambda: api(None, "GET", "/log/checkpoint").status_code == 200)
+    world.wait(lambda: api(world.operator, "GET", "/v1/plans").json()["items"])
     token = api(world.acme.admin, "POST", "/v1/tokens", {}).json()["token"]["id"]
     site = api(world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
     plan = {"site": site, "model": "H200", "count": 8, "service_start": "2026-04-01"}
+    quota = api(world.operator, "PUT", f"{base}/quotas/cpu_milli", {"most": 1 << 40})
+    assert quota.status_code in (200, 201), quota.text
+    start = datetime.now(UTC) + timedelta(days=100)
+    held: dict[str, object] = {
+        "name": "known",
+        "pool": "default",
+        "host_count": 1,
+        "start_at": start.isoformat(),
+    }
+    held["end_at"] = (start + timedelta(hours=1)).isoformat()
+    reserved = api(world.operator, "POST", f"{base}/reservations", held)
+    assert reserved.status_code == 201, reserved.text
     found = {
         "organization": world.acme.id,
+        "resource": "cpu_milli",
+        "reservation": reserved.json()["id"],
         "project": project,
         "principal": world.acme.principals["viewer"],
         "role_binding": api(world.acme.admin, "GET", f"{base}/role-bindings").json()["items"][-1]["id"],

@@ -11,9 +11,14 @@ from kumoi.model.jobs import AttemptOutcome
 @pytest.fixture(scope="module")
 def finished(world: Any) -> str:
     """A job of two tasks that wrote to both streams and ended."""
-    before = set(world.engine.running())
     job = str(world.job(array_size=2))
-    refs = world.wait(lambda: len(found := set(world.engine.running()) - before) == 2 and found)
+
+    def started() -> set[str]:
+        tasks = world.api(world.acme.admin, "GET", f"/v1/jobs/{job}/tasks").json()["items"]
+        attempts = {attempt["id"] for task in tasks for attempt in task["attempts"]}
+        return attempts & set(world.engine.running())
+
+    refs = world.wait(lambda: len(found := started()) == 2 and found)
     for ref in refs:
         world.engine.log_append(ref, Stream.STDOUT, "雲居\n".encode() * 10)
         world.engine.log_append(ref, Stream.STDERR, b"\xff\x00warning")
