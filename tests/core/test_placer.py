@@ -1,5 +1,6 @@
 """The placer never overfills a host, refuses only what fits nowhere, and what it keeps equals what is."""
 
+import random
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -237,6 +238,42 @@ def test_a_mask_limits_the_choice(
     assert world.placer.best(shape, 3, allowed) == [(row, cost) for cost, row in ranked[:3]]
     assert world.placer.best(shape, 0, allowed) == [(row, cost) for cost, row in ranked]
     assert world.placer.candidates(shape, allowed) == len(ranked)
+
+
+@pytest.mark.parametrize("policy", POLICY_NAMES)
+def test_many_blocks_of_hosts_give_the_least_cost_of_all(policy: str) -> None:
+    """The bounds kept for each block of hosts lead to the row that a look at every cost finds."""
+    draw = random.Random(7)
+    made = [HostShape(16_000, 64, 0, ("A",) * draw.choice((0, 2, 4))) for _ in range(1_200)]
+    table = HostTable(made)
+    placer = Placer(table, policy_new(policy, table))
+    asked = [
+        Shape(1_000, 1),
+        Shape(16_000, 40),
+        Shape(2_000, 4, gpu_count=1, gpu_milli=300),
+        Shape(2_000, 4, gpu_count=1, gpu_milli=700),
+        Shape(4_000, 8, gpu_count=4),
+    ]
+    placed: list[tuple[int, Shape, tuple[int, ...]]] = []
+    refused = 0
+    for step in range(9_000):
+        shape = draw.choice(asked)
+        placer.learn(shape)
+        row = placer.choose(shape)
+        costs = placer.costs(shape)
+        least = int(costs.argmin())
+        assert row == (least if costs[least] != NEVER else None)
+        if row is not None:
+            placed.append((row, shape, placer.take(row, shape)))
+        refused += row is None
+        if placed and draw.random() < (0.05 if step < 6_000 else 0.9):
+            placer.give_back(*placed.pop(draw.randrange(len(placed))))
+        if step == 3_000:
+            for _ in range(600):
+                table.row_append(HostShape(32_000, 64, 0, ("B",) * 4))
+        if placer.refresh_due():
+            placer.refresh()
+    assert refused
 
 
 def test_equal_hosts_are_taken_in_order() -> None:

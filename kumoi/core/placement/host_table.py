@@ -122,6 +122,11 @@ class HostTable:
         """The device models; the first has code 1."""
         return tuple(self._codes)
 
+    @property
+    def has_mixed(self) -> bool:
+        """Whether any row has slots of several models."""
+        return self._mixed_rows > 0
+
     def row_append(self, host: HostShape) -> int:
         """Add a host, empty and active; returns its row."""
         row = self._size

@@ -32,6 +32,8 @@ _WEIGHT_SHIFT = WEIGHT_ONE.bit_length() - 1
 _RATES_SHIFT = RATES.bit_length() - 1
 _CORE_MILLI = 1_000
 _NO_FIT = 1 << 40
+_BEFORE_AFTER: Ints = np.array([[0], [1]])
+"""How often the task is on the host: what it is multiplied with has a line before the task and one after."""
 
 
 class Kumoi:
@@ -103,16 +105,15 @@ class KumoiScorer:
     def costs(self, shape: Shape, rows: Rows) -> Ints:
         """See `Scorer`."""
         table = self._table
-        # Two lines each: before the task is there, and after.
-        cpu = table.cpu_free.take(rows) - np.array([[0], [shape.cpu_milli]])
+        cpu = table.cpu_free.take(rows) - shape.cpu_milli * _BEFORE_AFTER
         free = np.ascontiguousarray(table.slot_free.take(rows, axis=0).T)
-        room, whole = self._parts.take(free).sum(axis=0), table.whole_free.take(rows)
+        room, whole = np.add.reduce(self._parts.take(free)), table.whole_free.take(rows)
         if shape.is_shared:
-            usable = table.slots_of(shape, rows) if table.mixed.take(rows).any() else free
-            loss = self._loss(shape.gpu_milli).take(usable).min(axis=0)
-            room, whole = np.array([room, room - (loss >> 1)]), np.array([whole, whole - (loss & 1)])
+            usable = table.slots_of(shape, rows) if table.has_mixed else free
+            loss = np.minimum.reduce(self._loss(shape.gpu_milli).take(usable)) * _BEFORE_AFTER
+            room, whole = room - (loss >> 1), whole - (loss & 1)
         else:
-            count = np.array([[0], [shape.gpu_count]])
+            count = shape.gpu_count * _BEFORE_AFTER
             room, whole = room - count * self.prices.parts[PARTS], whole - count
         worth = self._worth(cpu, room, whole)
         lost: Ints = worth[0] - worth[1]
@@ -131,7 +132,7 @@ class KumoiScorer:
         served = self._rates * cpu
         served >>= RATE_SHIFT
         np.minimum(served, room, out=served)
-        worth: Ints = served.sum(axis=0)
+        worth: Ints = np.add.reduce(served)
         worth >>= _RATES_SHIFT
         if self._wholes.size > 1:
             devices, cores = self._wholes.shape

@@ -4,6 +4,10 @@ For each shape asked for there is a row of integer costs over all hosts. A choic
 date (the hosts that changed since it was last asked are checked and scored again, in one vectorised step) and
 then takes its smallest cost, on equal costs the lowest row. So a choice costs by what changed since the same
 shape was last asked, and nothing is computed for shapes that nobody asks for.
+
+The smallest cost is found by a lower bound for each block of hosts: a cost that falls lowers its block's
+bound at once, one that rises leaves it too low until a choice looks into the block. So a choice reads a few
+blocks, not the costs of a whole region, which would have to come from memory each time.
 """
 
 from collections import OrderedDict
@@ -28,19 +32,54 @@ STEP_ROWS = 1 << 12
 """Hosts scored in one step: well below a millisecond, and what it needs stays in the processor's cache."""
 
 _ALIKE_FROM = 4
+_BLOCK_BITS = 9
 
 
 class _CostRow:
-    """The costs of one shape on every host, as of `seen` changes of the table, by one state of the policy."""
+    """The costs of one shape on every host, as of `seen` changes of the table, by one state of the policy.
 
-    __slots__ = ("costs", "done", "heir", "scorer", "seen")
+    No cost in a block is below the block's bound.
+    """
+
+    __slots__ = ("bounds", "costs", "done", "heir", "scorer", "seen")
 
     def __init__(self, scorer: Scorer, size: int, seen: int) -> None:
         self.scorer = scorer
         self.costs: Costs = np.full(size, NEVER, np.int32)
+        self.bounds: Costs = np.full(_blocks(size), NEVER, np.int32)
         self.seen = seen
         self.done = 0
         self.heir: _CostRow | None = None
+
+    def put(self, rows: Rows, costs: Costs) -> None:
+        """Set the costs of rows."""
+        self.costs[rows] = costs
+        np.minimum.at(self.bounds, rows >> _BLOCK_BITS, costs)
+
+    def grow(self, size: int) -> None:
+        """Make room for the costs of `size` hosts."""
+        costs, bounds = self.costs, self.bounds
+        self.costs, self.bounds = np.full(size, NEVER, np.int32), np.full(_blocks(size), NEVER, np.int32)
+        self.costs[: costs.size], self.bounds[: bounds.size] = costs, bounds
+
+    def least(self) -> int | None:
+        """The lowest row of the least cost, if any is below `NEVER`. Raises the bounds that were too low."""
+        while self.bounds.size:
+            block = int(self.bounds.argmin())
+            bound = self.bounds[block]
+            if bound == NEVER:
+                return None
+            start = block << _BLOCK_BITS
+            costs = self.costs[start : start + (1 << _BLOCK_BITS)]
+            row = int(costs.argmin())
+            if costs[row] == bound:
+                return start + row
+            self.bounds[block] = costs[row]
+        return None
+
+
+def _blocks(size: int) -> int:
+    return (size >> _BLOCK_BITS) + 1
 
 
 class Placer:
@@ -69,6 +108,8 @@ class Placer:
 
     def choose(self, shape: Shape, allowed: Bools | None = None) -> int | None:
         """The best row among those `allowed` (bool[N]; None: all); None only when the shape fits on none."""
+        if allowed is None:
+            return self._cost_row(shape).least()
         costs = self.costs(shape, allowed)
         if not costs.size:
             return None
@@ -96,10 +137,10 @@ class Placer:
 
         Not to be written to, and valid until the table changes.
         """
-        costs = self._costs(shape)
+        costs = self._cost_row(shape).costs
         return costs if allowed is None else np.where(allowed, costs, NEVER)
 
-    def _costs(self, shape: Shape) -> Costs:
+    def _cost_row(self, shape: Shape) -> _CostRow:
         row = self._rows.get(shape)
         if row is None:
             row = self._row_make(shape)
@@ -109,7 +150,7 @@ class Placer:
                 row = self._inherit(row, shape)
             if row.seen != self.table.changes:
                 self._follow(row, shape)
-        return row.costs
+        return row
 
     def take(self, row: int, shape: Shape) -> tuple[int, ...]:
         """Give the task its place on a row; returns its slots, ascending. ValueError if it does not fit."""
@@ -156,9 +197,7 @@ class Placer:
     def _follow(self, row: _CostRow, shape: Shape) -> None:
         """Bring a row up to the table as it is now."""
         if row.costs.size != len(self.table):
-            grown = np.full(len(self.table), NEVER, np.int32)
-            grown[: row.costs.size] = row.costs
-            row.costs = grown
+            row.grow(len(self.table))
         changed = self.table.changed_since(row.seen)
         row.seen = self.table.changes
         if changed is None or changed.size > row.costs.size:
@@ -197,11 +236,11 @@ class Placer:
         of_class: Rows = np.full(len(table.classes), -1)
         of_class[classes] = idle
         self._score(row, shape, np.concatenate((rows[~is_idle], of_class[of_class >= 0])))
-        row.costs[idle] = row.costs.take(of_class.take(classes))
+        row.put(idle, row.costs.take(of_class.take(classes)))
 
     def _score(self, row: _CostRow, shape: Shape, rows: Rows) -> None:
         fits = self.table.fits(shape, rows)
         row.costs[rows] = NEVER
         rows = rows[fits]
         if rows.size:
-            row.costs[rows] = row.scorer.costs(shape, rows)
+            row.put(rows, row.scorer.costs(shape, rows).astype(np.int32))
