@@ -156,14 +156,18 @@ class SpreadScorer(PlainScorer):
 class BestFitScorer(PlainScorer):
     """The host with the least left of CPU and devices together, each as a share of the largest host's.
 
-    "BestFit" of the FGD paper.
+    "BestFit" of the FGD paper. What a host has beyond the largest one known does not count, so that no cost
+    is too large when larger hosts join.
     """
 
     def costs(self, shape: Shape, rows: Rows) -> Ints:
         """See `Scorer`."""
         cpu_left = self.table.cpu_free.take(rows) - shape.cpu_milli
         gpu_left = self.table.gpu_free.take(rows) - shape.gpu_total_milli
-        return cpu_left * _PARTS // self.cpu_max + gpu_left * _PARTS // self.gpu_max
+        return (
+            np.minimum(cpu_left, self.cpu_max) * _PARTS // self.cpu_max
+            + np.minimum(gpu_left, self.gpu_max) * _PARTS // self.gpu_max
+        )
 
 
 def _used_parts(left: Ints, capacity: Ints) -> Ints:
