@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from kumoi.app.pages import Cursors
 from kumoi.app.pool_looks import PoolLooks
+from kumoi.app.pool_verdicts import PoolVerdicts
 from kumoi.app.refusals import Refusals
 from kumoi.core.tokens import token_hash
 from kumoi.engines.base import Engine
@@ -88,6 +89,7 @@ class Plane:
     directory: Directory = field(init=False)
     refusals: Refusals = field(init=False)
     pool_looks: PoolLooks = field(init=False)
+    pool_verdicts: PoolVerdicts = field(default_factory=PoolVerdicts)
     _holders: dict[bytes, tuple[TokenHolder, float]] = field(default_factory=dict)
     _access_generation: int = 0
 

@@ -165,9 +165,9 @@ _Stamp = tuple[object, ...]
 
 
 def _hosts_stamp(connection: Connection, pool_id: str) -> _Stamp:
-    """What differs whenever a host of the pool came, went or changed."""
+    """What differs whenever a host of the pool came, went or is made or dedicated differently."""
     table = schema.hosts
-    columns = (func.count(), func.max(table.c.id), func.sum(table.c.generation), func.sum(table.c.version))
+    columns = (func.count(), func.max(table.c.id), func.sum(table.c.version))
     return tuple(connection.execute(select(*columns).where(table.c.pool_id == pool_id)).one())
 
 

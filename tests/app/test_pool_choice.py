@@ -155,6 +155,32 @@ def test_a_batch_of_alike_jobs_is_decided_once(
     assert len(asked) == 1
 
 
+def test_alike_jobs_are_decided_once_until_a_host_changes(
+    world: World, acme: Tenant, rival: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "TTL_S", 0.0)
+    host = host_add(world, "one")
+    asked = []
+
+    def count(*args: object) -> Invalid | None:
+        asked.append(args)
+        return hosts_mismatch(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pool_choice, "hosts_mismatch", count)
+    spec = JobSpec(command=("ls",), resources=Resources(cpu_milli=2_000))
+    pool_of(world, acme, spec)
+    pool_of(world, acme, spec)
+    assert len(asked) == 1
+    pool_of(world, rival, spec)
+    assert len(asked) == 2
+    host_change(world, host, cpu_milli=1_000)
+    assert refusal(world, acme, spec).code == "host_too_small"
+    again = len(asked)
+    assert again > 2
+    assert refusal(world, acme, spec).code == "host_too_small"
+    assert len(asked) > again
+
+
 def test_a_reservation_that_cannot_serve_is_refused(world: World, acme: Tenant, rival: Tenant) -> None:
     gpu, now_us = pool_add(world, "gpu"), world.plane.clock_us()
     reservation_add(world, rival, gpu, "theirs", now_us)
