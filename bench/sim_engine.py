@@ -26,6 +26,7 @@ from kumoi.engines.base import (
     Stream,
 )
 from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.routes import Endpoint
 
 S_US = 1_000_000
 GIB = 1 << 30
@@ -131,6 +132,10 @@ class SimEngine:
     def hosts(self) -> Sequence[HostReport]:
         """See `Engine.hosts`."""
         return tuple(self._hosts.values())
+
+    def endpoints(self, _refs: Sequence[str], /) -> Mapping[str, Endpoint]:
+        """See `Engine.endpoints`: nothing listens."""
+        return {}
 
     def on_change(self, nudge: Nudge) -> None:
         """See `Engine.on_change`: whoever moves the clock looks for ends himself."""

@@ -101,14 +101,15 @@ class PoolChoice:
             return mismatch, False
         groups = await self._plane.directory.pool_hosts(pool.id)
         asked = self._organization_id, spec.resources, spec.rules, spec.array_size if spec.gang else 0
-        hosts = self._plane.pool_verdicts.find(pool, groups, asked)
-        if hosts is None:
-            if len(groups) > GROUPS_AT_ONCE_MAX:
-                mismatch, hosts = await asyncio.to_thread(self._hosts_judge, pool, groups, spec)
-            else:
-                mismatch, hosts = self._hosts_judge(pool, groups, spec)
-            if mismatch is None:
-                self._plane.pool_verdicts.keep(pool, groups, asked, hosts)
+        known = self._plane.pool_verdicts.find(pool, groups, asked)
+        if known is not None:
+            return None, known > 0 and pool.state == "open"
+        if len(groups) > GROUPS_AT_ONCE_MAX:
+            mismatch, hosts = await asyncio.to_thread(self._hosts_judge, pool, groups, spec)
+        else:
+            mismatch, hosts = self._hosts_judge(pool, groups, spec)
+        if mismatch is None:
+            self._plane.pool_verdicts.keep(pool, groups, asked, hosts)
         return mismatch, hosts > 0 and pool.state == "open"
 
     def _hosts_judge(

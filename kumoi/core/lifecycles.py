@@ -139,6 +139,52 @@ ATTEMPT = _lifecycle(
         "ended": {},
     },
 )
+SERVICE = _lifecycle(
+    "service",
+    "active",
+    {
+        "active": {"deleting": "user deletes"},
+        "deleting": {"deleted": "the last replica ended"},
+        "deleted": {},
+    },
+)
+REVISION = _lifecycle(
+    "revision",
+    "rolling",
+    {
+        "rolling": {
+            "serving": "it took over",
+            "failed": "its replicas did not become or stay ready, or nothing of it could start",
+            "retired": "a newer revision or a rollback came before it took over",
+        },
+        "serving": {"retired": "a newer revision took over"},
+        "retired": {"rolling": "user rolls back to it"},
+        "failed": {"rolling": "user tries it again"},
+    },
+)
+REPLICA = _lifecycle(
+    "replica",
+    "starting",
+    {
+        "starting": {
+            "ready": "its readiness check passed",
+            "draining": "no longer wanted, or it never became ready",
+            "ended": "its job ended",
+        },
+        "ready": {
+            "unready": "its readiness check fails",
+            "draining": "no longer wanted, or it is not alive",
+            "ended": "its job ended",
+        },
+        "unready": {
+            "ready": "its readiness check passes again",
+            "draining": "no longer wanted, or it is not alive",
+            "ended": "its job ended",
+        },
+        "draining": {"ended": "its job ended"},
+        "ended": {},
+    },
+)
 
 LIFECYCLES: tuple[Lifecycle, ...] = (
     ORGANIZATION,
@@ -151,4 +197,7 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     JOB,
     TASK,
     ATTEMPT,
+    SERVICE,
+    REVISION,
+    REPLICA,
 )

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.routes import Endpoint
 
 
 class EngineError(Exception):
@@ -75,7 +76,9 @@ class AttemptSpec:
     the attempt ended and was forgotten). `lease_expires_us` is None for attempts that may outlive any
     silence of the plane; otherwise the engine ends the attempt by then unless `renew` moved it.
     `secrets` holds file name -> content and is never logged or written outside the attempt's own memory.
-    `devices` are what it holds, `device_paths` the device files that these need.
+    `devices` are what it holds, `device_paths` the device files that these need. An attempt with a `port`
+    serves: it has a network of its own even where others have the host's, and `endpoint` tells how to reach
+    it. `image` is a container image by digest; an engine without containers refuses it (StartRefused).
     """
 
     ref: str
@@ -91,6 +94,8 @@ class AttemptSpec:
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     device_paths: tuple[str, ...] = ()
     devices: tuple[DeviceShare, ...] = ()
+    port: int | None = None
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,9 @@ class Engine(Protocol):
 
     def hosts(self) -> Sequence[HostReport]:
         """The hosts behind this engine. Raises EngineUnavailable when it cannot tell."""
+
+    def endpoints(self, refs: Sequence[str], /) -> Mapping[str, Endpoint]:
+        """Where running attempts with a port can be reached, by ref. Left out: unknown, ended, not yet up."""
 
     def on_change(self, nudge: "Nudge") -> None:
         """Call `nudge` (from any thread, without payload) when something may have started or ended."""

@@ -25,6 +25,7 @@ from kumoi.engines.base import (
 )
 from kumoi.engines.refs import ref_is_valid
 from kumoi.model.jobs import AttemptOutcome
+from kumoi.model.routes import Endpoint
 from kumoi.model.time import US_PER_S
 
 FAKE_HOST = HostReport(
@@ -207,6 +208,15 @@ class FakeEngine:
         """See `Engine.hosts`."""
         with self._call("hosts"):
             return tuple(self._hosts.values())
+
+    def endpoints(self, refs: Sequence[str], /) -> Mapping[str, Endpoint]:
+        """See `Engine.endpoints`: on loopback, whoever listens there."""
+        with self._call("endpoints", refs):
+            return {
+                ref: Endpoint("127.0.0.1", attempt.spec.port)
+                for ref, attempt in self._attempts.items()
+                if ref in refs and attempt.exit is None and attempt.spec and attempt.spec.port
+            }
 
     def on_change(self, nudge: Nudge) -> None:
         """See `Engine.on_change`."""

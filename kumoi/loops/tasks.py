@@ -176,6 +176,8 @@ def _spec_build(
         start_before_us=row.start_before_us,
         lease_expires_us=row.lease_us,
         network=job.network,
+        port=job.port,
+        image=job.image,
         secrets=secrets,
         device_paths=tuple(dict.fromkeys(path for device in held for path in device.paths)),
         devices=tuple(DeviceShare(device.uuid, device.kind, device.milli) for device in held),

@@ -32,6 +32,9 @@ class IdKind(StrEnum):
     PLAN = "plan"
     RESERVATION = "rsv"
     CAPACITY_PLAN = "cap"
+    SERVICE = "svc"
+    REPLICA = "rep"
+    SCALING = "scl"
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"

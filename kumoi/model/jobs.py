@@ -25,6 +25,11 @@ WALL_TIME_S_MAX = 31 * 86_400
 # Without U+0000, which the API refuses in every text: a pattern here would cost a search for each argument.
 Argument = Annotated[str, Meta(max_length=32_768)]
 EnvironmentName = Annotated[str, Meta(pattern=rf"^[A-Za-z_][A-Za-z0-9_]{{0,127}}{END}")]
+IMAGE_PATTERN = rf"^[a-z0-9]([a-z0-9._/:-]{{0,240}}[a-z0-9])?@sha256:[0-9a-f]{{64}}{END}"
+ImageDigest = Annotated[
+    str, Meta(pattern=IMAGE_PATTERN, description="a container image by digest: NAME@sha256:HEX")
+]
+Port = Annotated[int, Meta(ge=1, le=65_535)]
 ExitCode = Annotated[int, Meta(ge=0, le=255)]
 
 
@@ -167,9 +172,13 @@ class Dependency(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """What to run. Secrets are references: file name under /run/secrets -> name of the project's secret."""
+    """What to run. Secrets are references: file name under /run/secrets -> name of the project's secret.
 
-    command: Annotated[tuple[Argument, ...], Meta(min_length=1, max_length=1_024)]
+    `image` is a container image by digest, for pools of containers; the command may then be empty. `port` is
+    set by services alone: it is where a replica listens.
+    """
+
+    command: Annotated[tuple[Argument, ...], Meta(max_length=1_024)] = ()
     name: Name = "job"
     environment: Annotated[dict[EnvironmentName, Argument], Meta(max_length=256)] = field(
         default_factory=dict
@@ -186,6 +195,8 @@ class JobSpec(Struct, frozen=True, forbid_unknown_fields=True):
     pool: Name | None = None
     rules: PlacementRules = PlacementRules()
     network: bool = False
+    image: ImageDigest | None = None
+    port: Port | None = None
 
 
 class JobBatch(Struct, frozen=True, forbid_unknown_fields=True):

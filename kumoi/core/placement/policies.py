@@ -164,10 +164,11 @@ class BestFitScorer(PlainScorer):
         """See `Scorer`."""
         cpu_left = self.table.cpu_free.take(rows) - shape.cpu_milli
         gpu_left = self.table.gpu_free.take(rows) - shape.gpu_total_milli
-        return (
+        costs: Ints = (
             np.minimum(cpu_left, self.cpu_max) * _PARTS // self.cpu_max
             + np.minimum(gpu_left, self.gpu_max) * _PARTS // self.gpu_max
         )
+        return costs
 
 
 def _used_parts(left: Ints, capacity: Ints) -> Ints:

@@ -74,6 +74,10 @@ class DataBinding:
 def job_contradiction(spec: JobSpec) -> Invalid | None:
     """What in the job contradicts itself, whatever pools there are."""
     rules = spec.rules
+    if not spec.command and spec.image is None:
+        return Invalid(
+            "command_missing", "there is nothing to run; give a `command`, or an `image`", at="/command"
+        )
     for index, request in enumerate(spec.resources.devices):
         if request.milli < DEVICE_MILLI and (request.count > 1 or request.partition is not None):
             return Invalid(

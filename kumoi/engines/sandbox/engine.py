@@ -42,6 +42,7 @@ from kumoi.engines.sandbox.specs import project_uid, task_make
 from kumoi.engines.sandbox.system_etc import etc_make
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.places import PROJECT_UID_BASE
+from kumoi.model.routes import Endpoint
 from kumoi.model.time import US_PER_S
 
 SUPERVISOR_ATTEMPTS_MAX = 200
@@ -215,6 +216,10 @@ class SandboxEngine:
             devices=tuple(self._devices.devices()),
         )
         return (report,)
+
+    def endpoints(self, _refs: Sequence[str], /) -> Mapping[str, Endpoint]:
+        """See `Engine.endpoints`."""
+        return {}
 
     def on_change(self, nudge: Nudge) -> None:
         """See `Engine.on_change`. Ends nudge; starts do not, since `ensure` tells of them."""
