@@ -140,7 +140,10 @@ def inputs_pack(inputs: Inputs) -> bytes:
 
 def inputs_unpack(packed: bytes) -> Inputs:
     """The inputs of `inputs_pack`. ValueError for bytes that are none, or unfold to too much."""
-    return _inputs_decoder_run(packed)
+    try:
+        return _inputs_decoder.decode(_unfold(packed))
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"these are not the inputs of a replica decision: {error}") from error
 
 
 def inputs_digest(inputs: Inputs) -> str:
@@ -159,13 +162,6 @@ def state_unpack(packed: bytes) -> ScalerState:
         return _state_decoder.decode(_unfold(packed))
     except msgspec.MsgspecError as error:
         raise ValueError(f"this is not the state of an autoscaler: {error}") from error
-
-
-def _inputs_decoder_run(packed: bytes) -> Inputs:
-    try:
-        return _inputs_decoder.decode(_unfold(packed))
-    except msgspec.MsgspecError as error:
-        raise ValueError(f"these are not the inputs of a replica decision: {error}") from error
 
 
 def _pack(value: Inputs | ScalerState) -> bytes:
