@@ -45,6 +45,7 @@ class Rows(RegionRows):
             "created_us": T0_US,
         }
         self.write(schema.reservations, reservation)
+        service, revision, replica = self.service(job)
         return {
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
             "project": (schema.projects, {"id": self.projects["one"]}),
@@ -56,7 +57,26 @@ class Rows(RegionRows):
             "job": (schema.jobs, {"id": job}),
             "task": (schema.tasks, {"id": task}),
             "attempt": (schema.attempts, {"id": attempt}),
+            "service": (schema.services, {"id": service}),
+            "revision": (schema.revisions, {"id": revision}),
+            "replica": (schema.replicas, {"id": replica}),
         }
+
+    def service(self, job: str, name: str = "web") -> tuple[str, str, str]:
+        """A service with one revision and one replica: their ids."""
+        service_id = id_new(IdKind.SERVICE)
+        row = {"id": service_id, "organization_id": self.organizations["one"], "pool_id": self.pool}
+        row |= {"project_id": self.projects["one"], "name": name, "spec": "{}", "target": 1}
+        self.write(schema.services, row | {"created_us": T0_US, "created_by": self.users["one"]})
+        made = self.revision(service_id, 1)
+        replica = {"id": id_new(IdKind.REPLICA), "service_id": service_id, "revision": 1, "job_id": job}
+        self.write(schema.replicas, replica | {"asked_us": T0_US})
+        return service_id, made, str(replica["id"])
+
+    def revision(self, service_id: str, number: int, **more: Any) -> str:
+        row = {"id": f"{service_id}.{number}", "service_id": service_id, "number": number, "spec": "{}"}
+        self.write(schema.revisions, row | {"created_us": T0_US, "created_by": self.users["one"]} | more)
+        return str(row["id"])
 
     def task(self, job: str, ordinal: int, **more: Any) -> str:
         row = {"id": id_new(IdKind.TASK), "job_id": job, "ordinal": ordinal, "pool_id": self.pool}
@@ -144,6 +164,15 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "a project without a number": ("project", {"number": 0}),
     "a reservation of no host": ("reservation", {"host_count": 0}),
     "a reservation that ends before it starts": ("reservation", {"end_us": T0_US}),
+    "a service that was deleted at no time": ("service", {"state": "deleted"}),
+    "a service that has a time of its deletion and lives": ("service", {"deleted_us": T0_US}),
+    "a service seen before it was asked for": ("service", {"observed_generation": 2}),
+    "a service of less than no replicas": ("service", {"wanted": -1}),
+    "a revision before the first": ("revision", {"number": 0}),
+    "a replica that ended without a time": ("replica", {"state": "ended"}),
+    "a replica that is ready since never": ("replica", {"state": "ready"}),
+    "a replica that drains since never": ("replica", {"state": "draining"}),
+    "a replica of no revision": ("replica", {"revision": 0}),
     "a token that expired before it was made": ("token", {"expires_us": T0_US}),
 }
 
@@ -202,6 +231,32 @@ def test_an_attempt_holds_a_part_of_a_device_once(rows: Rows) -> None:
     for milli in (0, 1_001):
         with pytest.raises(ImpossibleState):
             rows.write(schema.attempt_devices, {"attempt_id": two, "device_id": device, "milli": milli})
+
+
+def test_a_name_of_a_service_is_free_again_when_it_is_deleted(rows: Rows) -> None:
+    job, other = (rows.job_add(JobSpec(command=("true",))) for _ in range(2))
+    service, _, _ = rows.service(job)
+    with pytest.raises(DuplicateRow):
+        rows.service(other)
+    rows.set(schema.services, service, state="deleted", deleted_us=T0_US)
+    rows.service(other)
+
+
+def test_a_job_is_one_replica(rows: Rows) -> None:
+    job = rows.job_add(JobSpec(command=("true",)))
+    rows.service(job)
+    with pytest.raises(DuplicateRow):
+        rows.service(job, "other")
+
+
+def test_one_revision_serves_and_one_takes_over(rows: Rows) -> None:
+    service, first, _ = rows.service(rows.job_add(JobSpec(command=("true",))))
+    with pytest.raises(DuplicateRow):
+        rows.revision(service, 2)
+    rows.set(schema.revisions, first, state="serving")
+    rows.revision(service, 2)
+    with pytest.raises(DuplicateRow):
+        rows.revision(service, 3, state="serving")
 
 
 def test_an_interval_has_a_length(rows: Rows) -> None:

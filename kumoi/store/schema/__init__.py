@@ -17,6 +17,15 @@ from kumoi.store.schema.records import (
     refusals,
     secrets,
 )
+from kumoi.store.schema.services import (
+    replica_is_live,
+    replicas,
+    revisions,
+    scalings,
+    service_is_live,
+    service_routes,
+    services,
+)
 from kumoi.store.schema.shares import (
     budgets,
     fair_shares,
@@ -74,10 +83,17 @@ __all__ = [
     "rates",
     "refusals",
     "region",
+    "replica_is_live",
+    "replicas",
     "reservation_hosts",
     "reservations",
+    "revisions",
     "role_bindings",
+    "scalings",
     "secrets",
+    "service_is_live",
+    "service_routes",
+    "services",
     "sites",
     "tasks",
     "tokens",

@@ -42,6 +42,8 @@ jobs = Table(
     ref("organization_id", "organizations"),
     ref("project_id", "projects"),
     ref("pool_id", "pools"),
+    # The service whose replica it is.
+    ref("service_id", "services", nullable=True),
     Column("name", String(63), nullable=False),
     Column("spec", Text, nullable=False),
     *state(lifecycles.JOB),
@@ -62,7 +64,7 @@ jobs = Table(
     ref("created_by", "principals"),
     us("ended_us", nullable=True),
     version(),
-    Index(None, "project_id", "id"),
+    Index(None, "project_id", "service_id", "id"),
     Index(
         "ix_jobs_pending",
         "pool_id",

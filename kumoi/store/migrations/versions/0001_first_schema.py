@@ -395,79 +395,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_hosts_name")),
     )
     op.create_table(
-        "jobs",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("organization_id", sa.String(length=40), nullable=False),
-        sa.Column("project_id", sa.String(length=40), nullable=False),
-        sa.Column("pool_id", sa.String(length=40), nullable=False),
-        sa.Column("name", sa.String(length=63), nullable=False),
-        sa.Column("spec", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
-        sa.Column("reason", sa.String(length=200), nullable=True),
-        sa.Column("array_size", sa.Integer(), nullable=False),
-        sa.Column("gang", sa.Boolean(), nullable=False),
-        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
-        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
-        sa.Column("disk_bytes", sa.BigInteger(), server_default="0", nullable=False),
-        sa.Column("wall_time_s", sa.Integer(), server_default="3600", nullable=False),
-        sa.Column("devices", sa.Text(), nullable=False),
-        sa.Column("rules", sa.Text(), server_default="", nullable=False),
-        sa.Column("priority", sa.Integer(), nullable=False),
-        sa.Column("work_class", sa.String(length=16), nullable=False),
-        sa.Column("on_host_lost", sa.String(length=16), nullable=False),
-        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
-        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
-        sa.Column("created_us", sa.BigInteger(), nullable=False),
-        sa.Column("created_by", sa.String(length=40), nullable=False),
-        sa.Column("ended_us", sa.BigInteger(), nullable=True),
-        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
-        sa.CheckConstraint(
-            "(ended_us IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
-            name=op.f("ck_jobs_ended"),
-        ),
-        sa.CheckConstraint("on_host_lost IN ('wait', 'replace')", name=op.f("ck_jobs_on_host_lost")),
-        sa.CheckConstraint(
-            "state IN ('waiting', 'pending', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')",
-            name=op.f("ck_jobs_state"),
-        ),
-        sa.CheckConstraint(
-            "work_class IN ('guaranteed', 'standard', 'preemptible')", name=op.f("ck_jobs_work_class")
-        ),
-        sa.CheckConstraint("array_size BETWEEN 1 AND 10000", name=op.f("ck_jobs_array_size")),
-        sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_jobs_created_by")),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_jobs_organization_id")
-        ),
-        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_jobs_pool_id")),
-        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_jobs_project_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-    )
-    op.create_index(
-        "ix_jobs_ended",
-        "jobs",
-        ["ended_us"],
-        unique=False,
-        sqlite_where=sa.text("ended_us IS NOT NULL"),
-        postgresql_where=sa.text("ended_us IS NOT NULL"),
-    )
-    op.create_index(
-        "ix_jobs_pending",
-        "jobs",
-        ["pool_id", "organization_id", sa.literal_column("priority DESC"), "id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'pending'"),
-        postgresql_where=sa.text("state = 'pending'"),
-    )
-    op.create_index(op.f("ix_jobs_project_id_id"), "jobs", ["project_id", "id"], unique=False)
-    op.create_index(
-        "ix_jobs_waiting",
-        "jobs",
-        ["id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'waiting'"),
-        postgresql_where=sa.text("state = 'waiting'"),
-    )
-    op.create_table(
         "reservations",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("organization_id", sa.String(length=40), nullable=False),
@@ -555,6 +482,66 @@ def upgrade() -> None:
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_secrets_project_id_name")),
     )
     op.create_table(
+        "services",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("observed_generation", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("revision", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("target", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("paused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("retry_us", sa.BigInteger(), nullable=True),
+        sa.Column("wanted", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("scaler", sa.LargeBinary(), nullable=True),
+        sa.Column("scaler_at_us", sa.BigInteger(), nullable=True),
+        sa.Column("conditions", sa.Text(), server_default="[]", nullable=False),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.String(length=40), nullable=False),
+        sa.Column("deleted_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(state = 'deleted') = (deleted_us IS NOT NULL)", name=op.f("ck_services_deleted")
+        ),
+        sa.CheckConstraint("state IN ('active', 'deleting', 'deleted')", name=op.f("ck_services_state")),
+        sa.CheckConstraint(
+            "observed_generation BETWEEN 0 AND generation", name=op.f("ck_services_generation")
+        ),
+        sa.CheckConstraint("revision >= 0 AND target >= 0", name=op.f("ck_services_revision")),
+        sa.CheckConstraint("wanted >= 0 AND failures >= 0", name=op.f("ck_services_amounts")),
+        sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_services_created_by")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_services_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_services_pool_id")),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_services_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
+    )
+    op.create_index(
+        "ix_services_live",
+        "services",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'deleted'"),
+        postgresql_where=sa.text("state <> 'deleted'"),
+    )
+    op.create_index(op.f("ix_services_project_id_id"), "services", ["project_id", "id"], unique=False)
+    op.create_index(
+        "uq_services_name",
+        "services",
+        ["project_id", "name"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'deleted'"),
+        postgresql_where=sa.text("state <> 'deleted'"),
+    )
+    op.create_table(
         "tokens",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("organization_id", sa.String(length=40), nullable=False),
@@ -633,6 +620,155 @@ def upgrade() -> None:
         sa.UniqueConstraint("host_id", "uuid", name=op.f("uq_devices_host_id_uuid")),
     )
     op.create_table(
+        "jobs",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("service_id", sa.String(length=40), nullable=True),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
+        sa.Column("reason", sa.String(length=200), nullable=True),
+        sa.Column("array_size", sa.Integer(), nullable=False),
+        sa.Column("gang", sa.Boolean(), nullable=False),
+        sa.Column("cpu_milli", sa.BigInteger(), nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("disk_bytes", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("wall_time_s", sa.Integer(), server_default="3600", nullable=False),
+        sa.Column("devices", sa.Text(), nullable=False),
+        sa.Column("rules", sa.Text(), server_default="", nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("work_class", sa.String(length=16), nullable=False),
+        sa.Column("on_host_lost", sa.String(length=16), nullable=False),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.String(length=40), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(ended_us IS NOT NULL) = (state IN ('succeeded', 'failed', 'cancelled'))",
+            name=op.f("ck_jobs_ended"),
+        ),
+        sa.CheckConstraint("on_host_lost IN ('wait', 'replace')", name=op.f("ck_jobs_on_host_lost")),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'pending', 'queued', 'running', 'cancelling', 'succeeded', 'failed', 'cancelled')",
+            name=op.f("ck_jobs_state"),
+        ),
+        sa.CheckConstraint(
+            "work_class IN ('guaranteed', 'standard', 'preemptible')", name=op.f("ck_jobs_work_class")
+        ),
+        sa.CheckConstraint("array_size BETWEEN 1 AND 10000", name=op.f("ck_jobs_array_size")),
+        sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_jobs_created_by")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_jobs_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_jobs_pool_id")),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_jobs_project_id")),
+        sa.ForeignKeyConstraint(["service_id"], ["services.id"], name=op.f("fk_jobs_service_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
+    )
+    op.create_index(
+        "ix_jobs_ended",
+        "jobs",
+        ["ended_us"],
+        unique=False,
+        sqlite_where=sa.text("ended_us IS NOT NULL"),
+        postgresql_where=sa.text("ended_us IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_jobs_pending",
+        "jobs",
+        ["pool_id", "organization_id", sa.literal_column("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        op.f("ix_jobs_project_id_service_id_id"), "jobs", ["project_id", "service_id", "id"], unique=False
+    )
+    op.create_index(
+        "ix_jobs_waiting",
+        "jobs",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'waiting'"),
+        postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_table(
+        "revisions",
+        sa.Column("id", sa.String(length=48), nullable=False),
+        sa.Column("service_id", sa.String(length=40), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="rolling", nullable=False),
+        sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.String(length=40), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "state IN ('rolling', 'serving', 'retired', 'failed')", name=op.f("ck_revisions_state")
+        ),
+        sa.CheckConstraint("number >= 1", name=op.f("ck_revisions_number")),
+        sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_revisions_created_by")),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_revisions_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_revisions")),
+        sa.UniqueConstraint("service_id", "number", name=op.f("uq_revisions_service_id_number")),
+    )
+    op.create_index(
+        "uq_revisions_rolling",
+        "revisions",
+        ["service_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'rolling'"),
+        postgresql_where=sa.text("state = 'rolling'"),
+    )
+    op.create_index(
+        "uq_revisions_serving",
+        "revisions",
+        ["service_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'serving'"),
+        postgresql_where=sa.text("state = 'serving'"),
+    )
+    op.create_table(
+        "scalings",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("service_id", sa.String(length=40), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("wanted", sa.Integer(), nullable=False),
+        sa.Column("ready", sa.Integer(), nullable=False),
+        sa.Column("waiting", sa.Integer(), nullable=False),
+        sa.Column("demand_milli", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("inputs", sa.LargeBinary(), nullable=False),
+        sa.CheckConstraint(
+            "wanted >= 0 AND ready >= 0 AND waiting >= 0 AND demand_milli >= 0",
+            name=op.f("ck_scalings_amounts"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_scalings_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scalings")),
+    )
+    op.create_index(op.f("ix_scalings_service_id_id"), "scalings", ["service_id", "id"], unique=False)
+    op.create_table(
+        "service_routes",
+        sa.Column("host", sa.String(length=253), nullable=False),
+        sa.Column("path", sa.String(length=200), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
+        sa.Column("service_id", sa.String(length=40), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_service_routes_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("host", "path", name=op.f("pk_service_routes")),
+    )
+    op.create_index(op.f("ix_service_routes_service_id"), "service_routes", ["service_id"], unique=False)
+    op.create_table(
         "job_dependencies",
         sa.Column("job_id", sa.String(length=40), nullable=False),
         sa.Column("depends_on_id", sa.String(length=40), nullable=False),
@@ -650,6 +786,42 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_job_dependencies_depends_on_id"), "job_dependencies", ["depends_on_id"], unique=False
     )
+    op.create_table(
+        "replicas",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("service_id", sa.String(length=40), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.String(length=40), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="starting", nullable=False),
+        sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("asked_us", sa.BigInteger(), nullable=False),
+        sa.Column("ready_us", sa.BigInteger(), nullable=True),
+        sa.Column("drain_us", sa.BigInteger(), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("(state = 'ended') = (ended_us IS NOT NULL)", name=op.f("ck_replicas_ended")),
+        sa.CheckConstraint("state <> 'draining' OR drain_us IS NOT NULL", name=op.f("ck_replicas_draining")),
+        sa.CheckConstraint("state <> 'ready' OR ready_us IS NOT NULL", name=op.f("ck_replicas_ready")),
+        sa.CheckConstraint(
+            "state IN ('starting', 'ready', 'unready', 'draining', 'ended')", name=op.f("ck_replicas_state")
+        ),
+        sa.CheckConstraint("revision >= 1", name=op.f("ck_replicas_revision")),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_replicas_job_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_replicas_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_replicas")),
+        sa.UniqueConstraint("job_id", name=op.f("uq_replicas_job_id")),
+    )
+    op.create_index(
+        "ix_replicas_live",
+        "replicas",
+        ["service_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state <> 'ended'"),
+        postgresql_where=sa.text("state <> 'ended'"),
+    )
+    op.create_index(op.f("ix_replicas_service_id_id"), "replicas", ["service_id", "id"], unique=False)
     op.create_table(
         "tasks",
         sa.Column("id", sa.String(length=40), nullable=False),
