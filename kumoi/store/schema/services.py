@@ -115,6 +115,8 @@ replicas = Table(
     Column("job_id", String(40), ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False, unique=True),
     *state(lifecycles.REPLICA),
     Column("reason", String(400), nullable=True),
+    # Requests in flight there when the gateway reported last.
+    Column("busy", Integer, nullable=False, server_default="0"),
     us("asked_us"),
     us("ready_us", nullable=True),
     us("drain_us", nullable=True),
@@ -128,7 +130,7 @@ replicas = Table(
         sqlite_where=text(_LIVE_REPLICA),
         postgresql_where=text(_LIVE_REPLICA),
     ),
-    CheckConstraint("revision >= 1", name="revision"),
+    CheckConstraint("revision >= 1 AND busy >= 0", name="revision"),
     CheckConstraint("(state = 'ended') = (ended_us IS NOT NULL)", name="ended"),
     CheckConstraint("state <> 'ready' OR ready_us IS NOT NULL", name="ready"),
     CheckConstraint("state <> 'draining' OR drain_us IS NOT NULL", name="draining"),

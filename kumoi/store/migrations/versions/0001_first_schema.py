@@ -794,6 +794,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=40), nullable=False),
         sa.Column("state", sa.String(length=16), server_default="starting", nullable=False),
         sa.Column("reason", sa.String(length=400), nullable=True),
+        sa.Column("busy", sa.Integer(), server_default="0", nullable=False),
         sa.Column("asked_us", sa.BigInteger(), nullable=False),
         sa.Column("ready_us", sa.BigInteger(), nullable=True),
         sa.Column("drain_us", sa.BigInteger(), nullable=True),
@@ -805,7 +806,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "state IN ('starting', 'ready', 'unready', 'draining', 'ended')", name=op.f("ck_replicas_state")
         ),
-        sa.CheckConstraint("revision >= 1", name=op.f("ck_replicas_revision")),
+        sa.CheckConstraint("revision >= 1 AND busy >= 0", name=op.f("ck_replicas_revision")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_replicas_job_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(
             ["service_id"], ["services.id"], name=op.f("fk_replicas_service_id"), ondelete="CASCADE"
