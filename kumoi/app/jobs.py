@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from kumoi.app.answers import answer
 from kumoi.app.plane import Plane
 from kumoi.app.pool_choice import PoolChoice, placed_at
@@ -25,7 +23,6 @@ from kumoi.model.jobs import (
     JobRefs,
     JobSpec,
     JobSummary,
-    PlacementRules,
 )
 from kumoi.model.records import Page
 from kumoi.store import jobs, schema
@@ -33,10 +30,9 @@ from kumoi.store.database import Connection
 from kumoi.store.directory import PoolPlace, ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.ids import ids_new
+from kumoi.store.jobs import JobPlace
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Change, Table
-
-NO_RULES = PlacementRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +84,18 @@ async def _job_batch_create(
 
 
 async def job_list(
-    plane: Plane, actor: Actor, project: str, limit: int, cursor: str | None, state: str | None
+    plane: Plane,
+    actor: Actor,
+    project: str,
+    limit: int,
+    cursor: str | None,
+    state: str | None,
+    service: str | None = None,
 ) -> Page[JobSummary]:
-    """Jobs of a project, newest first; only those in `state` where one is given."""
+    """Jobs of a project, newest first; only those in `state` where one is given.
+
+    Replicas of services are not among them; with `service`, that service's replicas are all there is.
+    """
     if state is not None and state not in JOB.states:
         raise Invalid(
             "job_state_unknown",
@@ -100,9 +105,9 @@ async def job_list(
             states=", ".join(JOB.states),
         )
     await project_authorized(plane, actor, Action.JOB_LIST, project)
-    listing = f"jobs/{project}/{state or ''}"
+    listing = f"jobs/{project}/{state or ''}/{service or ''}"
     before = plane.cursors.open(listing, cursor)
-    rows = await plane.store.read(jobs.job_list, project, state, limit + 1, before)
+    rows = await plane.store.read(jobs.job_list, project, state, service, limit + 1, before)
     return plane.cursors.page(listing, rows, limit, lambda job: job.id)
 
 
@@ -116,6 +121,14 @@ async def job_read(plane: Plane, actor: Actor, job: str) -> Job:
 async def job_cancel(plane: Plane, actor: Actor, job: str, key: IdempotencyKey | None) -> Written:
     """Cancel a job: what waits never starts, what runs is asked to end. Ended jobs cannot be cancelled."""
     row = await job_authorized(plane, actor, Action.JOB_CANCEL, job)
+    if row.service_id is not None:
+        raise Conflict(
+            "job_of_service",
+            "the job {id} is a replica of the service {service}; end it with "
+            "`kumoi service stop {service} REPLICA`, or give the service fewer replicas",
+            id=job,
+            service=row.service_id,
+        )
     now_us = plane.clock_us()
 
     def build(connection: Connection) -> Change:
@@ -211,6 +224,13 @@ def _spec_check(spec: JobSpec, at: str) -> None:
     contradiction = job_contradiction(spec)
     if contradiction is not None:
         raise placed_at(contradiction, at)
+    if spec.port is not None:
+        raise Invalid(
+            "port_service_only",
+            "a job has no port; what is to be reached is a service: `kumoi service create --port {port}`",
+            at=f"{at}/port",
+            port=spec.port,
+        )
     if spec.gang and spec.array_size > GANG_MAX:
         raise Invalid(
             "gang_too_large",
@@ -257,7 +277,7 @@ def _change(
         for other, condition in one.depends_on.items()
     ]
     inserts: list[tuple[Table, list[dict[str, Any]]]] = [
-        (schema.jobs, [_job_row(one, actor, place, now_us) for one in submitted]),
+        (schema.jobs, [_row(one, actor, place, now_us) for one in submitted]),
         (schema.events, [_event(one, actor, place, now_us) for one in submitted]),
     ]
     if edges:
@@ -265,32 +285,9 @@ def _change(
     return Change(inserts, key=key, answer=reply)
 
 
-def _job_row(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -> dict[str, Any]:
-    spec = one.spec
-    return {
-        "id": one.id,
-        "organization_id": place.organization_id,
-        "project_id": place.id,
-        "pool_id": one.pool.id,
-        "name": spec.name,
-        "spec": jobs.spec_text(spec),
-        "state": one.state,
-        "array_size": spec.array_size,
-        "gang": spec.gang,
-        "cpu_milli": spec.resources.cpu_milli,
-        "memory_bytes": spec.resources.memory_bytes,
-        "disk_bytes": spec.resources.disk_bytes,
-        "wall_time_s": spec.resources.wall_time_s,
-        "devices": msgspec.json.encode(spec.resources.devices).decode() if spec.resources.devices else "",
-        "rules": "" if spec.rules == NO_RULES else msgspec.json.encode(spec.rules).decode(),
-        "priority": spec.priority,
-        "work_class": spec.work_class.value,
-        "on_host_lost": spec.on_host_lost.value,
-        "data_class": place.data_class,
-        "jurisdiction": place.jurisdiction,
-        "created_us": now_us,
-        "created_by": actor.id,
-    }
+def _row(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -> dict[str, Any]:
+    where = JobPlace(place.organization_id, place.id, one.pool.id, place.data_class, place.jurisdiction)
+    return jobs.job_row(one.id, one.spec, one.state, where, created_us=now_us, created_by=actor.id)
 
 
 def _event(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -> dict[str, Any]:

@@ -42,9 +42,11 @@ def job_create_batch(project: str, specs: Sequence[JobSpec], *, key: str | None 
     return ask(JobRefs, post(path("projects", project, "job-batches"), JobBatch(tuple(specs)), key))
 
 
-def job_list(project: str, *, state: str | None = None, limit: int | None = None) -> Stream[JobSummary]:
-    """Jobs of a project, newest first."""
-    return pages(JobSummary, path("projects", project, "jobs"), limit, state=state)
+def job_list(
+    project: str, *, state: str | None = None, service: str | None = None, limit: int | None = None
+) -> Stream[JobSummary]:
+    """Jobs of a project, newest first, but not the replicas of services; of `service`, only these."""
+    return pages(JobSummary, path("projects", project, "jobs"), limit, state=state, service=service)
 
 
 def job_read(job: str) -> Flow[Job]:

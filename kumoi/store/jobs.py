@@ -4,10 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Select, bindparam, exists, func, or_, select, update
 
 from kumoi.model.ids import IdKind
-from kumoi.model.jobs import CLASS_RANKS, SPEC_DECODER, SPEC_ENCODER, Job, JobSpec, JobSummary, TaskCounts
+from kumoi.model.jobs import (
+    CLASS_RANKS,
+    SPEC_DECODER,
+    SPEC_ENCODER,
+    Job,
+    JobSpec,
+    JobSummary,
+    PlacementRules,
+    TaskCounts,
+)
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.ids import ids_new
@@ -16,6 +26,56 @@ from kumoi.store.schema import AnyRow, in_state, job_dependencies, jobs, pools, 
 from kumoi.store.writer import Move, insert_many, move_many
 
 _ENDED = ("succeeded", "failed", "cancelled")
+_NO_RULES = PlacementRules()
+
+
+@dataclass(frozen=True, slots=True)
+class JobPlace:
+    """Where a new job belongs, and what binds its data."""
+
+    organization_id: str
+    project_id: str
+    pool_id: str
+    data_class: str
+    jurisdiction: str
+
+
+def job_row(
+    job_id: str,
+    spec: JobSpec,
+    state: str,
+    place: JobPlace,
+    *,
+    created_us: int,
+    created_by: str,
+    service_id: str | None = None,
+) -> dict[str, Any]:
+    """The row of a new job; `service_id` where it is a replica of that service."""
+    return {
+        "id": job_id,
+        "organization_id": place.organization_id,
+        "project_id": place.project_id,
+        "pool_id": place.pool_id,
+        "service_id": service_id,
+        "name": spec.name,
+        "spec": spec_text(spec),
+        "state": state,
+        "array_size": spec.array_size,
+        "gang": spec.gang,
+        "cpu_milli": spec.resources.cpu_milli,
+        "memory_bytes": spec.resources.memory_bytes,
+        "disk_bytes": spec.resources.disk_bytes,
+        "wall_time_s": spec.resources.wall_time_s,
+        "devices": msgspec.json.encode(spec.resources.devices).decode() if spec.resources.devices else "",
+        "rules": "" if spec.rules == _NO_RULES else msgspec.json.encode(spec.rules).decode(),
+        "priority": spec.priority,
+        "work_class": spec.work_class.value,
+        "on_host_lost": spec.on_host_lost.value,
+        "data_class": place.data_class,
+        "jurisdiction": place.jurisdiction,
+        "created_us": created_us,
+        "created_by": created_by,
+    }
 
 
 def job_get(connection: Connection, job_id: str) -> AnyRow | None:
@@ -42,9 +102,14 @@ def job_from_row(row: AnyRow, counts: TaskCounts) -> Job:
 
 
 def job_list(
-    connection: Connection, project_id: str, state: str | None, limit: int, before_id: str | None
+    connection: Connection,
+    project_id: str,
+    state: str | None,
+    service_id: str | None,
+    limit: int,
+    before_id: str | None,
 ) -> Sequence[JobSummary]:
-    """Jobs of a project, newest first, older than `before_id`."""
+    """Jobs of a project, newest first, older than `before_id`: those of a service, or else of none."""
     statement = select(
         jobs.c.id,
         jobs.c.name,
@@ -55,7 +120,7 @@ def job_list(
         jobs.c.created_us,
         jobs.c.created_by,
         jobs.c.ended_us,
-    ).where(jobs.c.project_id == project_id)
+    ).where(jobs.c.project_id == project_id, jobs.c.service_id == service_id)
     if state is not None:
         statement = statement.where(jobs.c.state == state)
     if before_id is not None:

@@ -176,8 +176,10 @@ def plan_apply(connection: Connection, filled: Filled) -> None:
 
 
 QUERIES: dict[str, Any] = {
-    "job_list": lambda c, f: jobs.job_list(c, f.region.projects["one"], None, 100, f.job_ids[-10]),
-    "job_list by state": lambda c, f: jobs.job_list(c, f.region.projects["one"], "succeeded", 100, None),
+    "job_list": lambda c, f: jobs.job_list(c, f.region.projects["one"], None, None, 100, f.job_ids[-10]),
+    "job_list by state": lambda c, f: jobs.job_list(
+        c, f.region.projects["one"], "succeeded", None, 100, None
+    ),
     "job_get": lambda c, f: jobs.job_get(c, f.job_ids[-RECENT]),
     "task_counts": lambda c, f: jobs.task_counts(c, f.job_ids[-RECENT]),
     "dependencies_unmet": lambda c, f: jobs.dependencies_unmet(c, f.job_ids[-1]),

@@ -73,7 +73,8 @@ def test_a_batch_is_written_together_with_its_dependencies(world: Any) -> None:
     [
         ([], "length_out_of_range", "/jobs"),
         ([{"command": ["a"]}] * 1_001, "length_out_of_range", "/jobs"),
-        ([{"command": ["a"]}, {"command": []}], "length_out_of_range", "/jobs/1/command"),
+        ([{"command": ["a"]}, {"command": []}], "command_missing", "/jobs/1/command"),
+        ([{"command": ["a"]}, {"command": ["a"], "port": 80}], "port_service_only", "/jobs/1/port"),
         (
             [
                 {"command": ["a"], "name": "one", "depends_on": [{"job": "two"}]},

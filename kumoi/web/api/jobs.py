@@ -24,6 +24,7 @@ async def job_list(plane: "Plane", request: Request[None, JobListQuery]) -> Answ
             request.query.limit,
             request.query.cursor,
             request.query.state,
+            request.query.service,
         )
     )
 

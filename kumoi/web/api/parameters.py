@@ -129,9 +129,10 @@ class CapacityQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JobListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
-    """Jobs, in one state where `state` is given."""
+    """Jobs, in one state where `state` is given; the replicas of a service where `service` is."""
 
     state: JobState | None = None
+    service: Id | None = None
 
 
 class FileListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
