@@ -26,6 +26,7 @@ BEHAVIOURS: dict[str, str] = {
     "hang": "sleep 300",
     "ignore the end": "trap '' TERM; echo ready; while :; do sleep 1; done",
     "eat memory": "tail /dev/zero",
+    "serve": 'cd /tmp; echo "$ME" >index.html; exec python3 -m http.server --bind 127.0.0.1 "$PORT"',
     "speak": "printf 'one\\ntwo\\n'; printf problem >&2",
 }
 
@@ -46,6 +47,9 @@ class Harness(Protocol):
 
     def await_output(self, ref: str) -> None:
         """Wait until the attempt, which is one that speaks, has written to its standard output."""
+
+    def await_endpoint(self, ref: str) -> None:
+        """Wait until the attempt, which is one that serves, has an endpoint."""
 
 
 class Specs:
@@ -94,6 +98,9 @@ class FakeHarness:
 
     def await_output(self, ref: str) -> None:
         self.engine.stop_lingers = True
+
+    def await_endpoint(self, ref: str) -> None:
+        assert ref in self.engine.endpoints([ref])
 
     def settle(self, *refs: str) -> list[Observation]:
         for _ in range(int(PATIENCE_S * 4)):
@@ -177,6 +184,13 @@ class SandboxHarness:
     def await_output(self, ref: str) -> None:
         self.wait(lambda: bool(self.engine.log_read(ref, Stream.STDOUT, 0, 1).data), f"output of {ref}")
 
+    def await_endpoint(self, ref: str) -> None:
+        self.wait(lambda: ref in self.engine.endpoints([ref]), f"the network of {ref}")
+
+    def connect_script(self, port: int) -> str:
+        """A script that ends with 0 if it can connect to that port, with 1 if not."""
+        return f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))'"
+
     def text(self, ref: str, stream: Stream = Stream.STDOUT) -> str:
         """All that the attempt wrote."""
         return self.engine.log_read(ref, stream, 0, 1 << 20).data.decode()
@@ -213,6 +227,12 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxHarness]:
     harness = _sandbox_or_skip(tmp_path)
     yield harness
     harness.close()
+
+
+@pytest.fixture(params=["sandbox"])
+def real(request: pytest.FixtureRequest) -> Any:
+    """Each engine that really runs something, in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture(params=["fake", "sandbox"])

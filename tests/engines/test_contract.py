@@ -308,6 +308,22 @@ def test_the_host_is_reported(harness: Harness) -> None:
     assert host.memory_bytes > 0
 
 
+def test_only_attempts_that_serve_and_run_have_an_endpoint(harness: Harness) -> None:
+    serving, other, over = harness.spec("hang", port=8_080), harness.spec("hang"), harness.spec(port=8_080)
+    start(harness, serving, other, over)
+    harness.settle(over.ref)
+    refs = [serving.ref, other.ref, over.ref, "att_unknown", "../evil"]
+    harness.await_endpoint(serving.ref)
+    first = harness.engine.endpoints(refs)
+    assert {ref: (where.address, where.port) for ref, where in first.items()} == {
+        serving.ref: ("127.0.0.1", 8_080)
+    }
+    assert harness.reopen().endpoints(refs) == first
+    harness.engine.stop([serving.ref], 0.0)
+    harness.settle(serving.ref)
+    assert harness.engine.endpoints(refs) == {}
+
+
 @pytest.mark.parametrize("ref", ["../evil", "", ".ended", "a/b", "x" * 200, "a\0b"])
 def test_a_reference_that_is_no_name_is_refused(harness: Harness, ref: str) -> None:
     spec = harness.spec("exit 0")

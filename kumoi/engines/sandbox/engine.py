@@ -36,10 +36,12 @@ from kumoi.engines.refs import ref_is_valid
 from kumoi.engines.sandbox import forkserver, probe, records
 from kumoi.engines.sandbox.cgroups import RETRY_ROUNDS, hierarchy_find
 from kumoi.engines.sandbox.channel import Channel
+from kumoi.engines.sandbox.endpoints import Networks
 from kumoi.engines.sandbox.nudges import Nudges
 from kumoi.engines.sandbox.recovery import attempt_resolve
 from kumoi.engines.sandbox.specs import project_uid, task_make
 from kumoi.engines.sandbox.system_etc import etc_make
+from kumoi.engines.sandbox.task import Task
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.places import PROJECT_UID_BASE
 from kumoi.model.routes import Endpoint
@@ -91,6 +93,7 @@ class SandboxEngine:
             path.mkdir(mode=mode, parents=True, exist_ok=True)
         self._layout = records.Layout(str(data_dir.resolve() / "tasks"))
         self._layout.make()
+        self._networks = Networks(self._layout, self.name, incarnation)
         self._boot_id = probe.boot_id()
         self._hierarchy = hierarchy_find(incarnation)
         self._host_name = host_name
@@ -110,7 +113,7 @@ class SandboxEngine:
         tasks = []
         for spec in specs:
             try:
-                tasks.append(task_make(spec, self._uid_base, network_host=self._network_host))
+                tasks.append(self._task_make(spec))
             except StartRefused as error:
                 answers[spec.ref] = error
         if not tasks:
@@ -217,12 +220,12 @@ class SandboxEngine:
         )
         return (report,)
 
-    def endpoints(self, _refs: Sequence[str], /) -> Mapping[str, Endpoint]:
+    def endpoints(self, refs: Sequence[str], /) -> Mapping[str, Endpoint]:
         """See `Engine.endpoints`."""
-        return {}
+        return self._networks.endpoints(filter(ref_is_valid, refs))
 
     def on_change(self, nudge: Nudge) -> None:
-        """See `Engine.on_change`. Ends nudge; starts do not, since `ensure` tells of them."""
+        """See `Engine.on_change`. Ends nudge, and endpoints; other starts do not: `ensure` tells of them."""
         with self._lock:
             if self._nudges is None:
                 self._nudges = Nudges(self._run_dir / "nudge", nudge)
@@ -244,6 +247,10 @@ class SandboxEngine:
     def project_uid(self, project_number: int) -> int | None:
         """The user that owns a project's files and runs its tasks; None if that is the plane's own."""
         return project_uid(self._uid_base, project_number)
+
+    def _task_make(self, spec: AttemptSpec) -> Task:
+        name = self._networks.name(spec.ref)
+        return task_make(spec, self._uid_base, name, network_host=self._network_host)
 
     def _hello(self) -> dict[str, object]:
         etc = self._run_dir / "etc"
@@ -313,6 +320,8 @@ class SandboxEngine:
             attempt_resolve(self._layout, self._hierarchy, ref, self._boot_id)
         finally:
             os.close(lock)
+        if self._uid_base is not None:
+            self._networks.take_away(ref)
 
     def _signal(self, ref: str) -> None:
         """Tell the supervisor to look for a stop. One that has not written its name yet looks by itself; one
@@ -330,8 +339,8 @@ class SandboxEngine:
                 os.close(process)
 
     def _sweep(self) -> None:
-        """Now and then: try again to remove groups of attempts that ended, and drop tombstones that are over.
-        Groups of which nothing is known here are somebody else's."""
+        """Now and then: try again to remove groups and names of networks of attempts that ended, and drop
+        tombstones that are over. Groups of which nothing is known here are somebody else's."""
         with self._lock:
             if self._swept_at is not None and time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S:
                 return
@@ -340,6 +349,8 @@ class SandboxEngine:
             for ref in self._hierarchy.attempts():
                 if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
                     self._hierarchy.remove(ref, rounds=RETRY_ROUNDS)
+        if self._uid_base is not None:
+            self._networks.sweep()
         for ref in _names(self._layout.purged):
             until = records.file_read(f"{self._layout.purged}/{ref}")
             if until is not None and until.isdigit() and int(until) < _now_us():

@@ -173,6 +173,7 @@ def _setting(hello: dict[str, object]) -> Setting:
     """The engine's setting, with what every sandbox shares made once."""
     program = os.memfd_create("seccomp", os.MFD_CLOEXEC)
     os.write(program, bytes.fromhex(str(hello["seccomp"])))
+    mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     etc, files = str(hello["etc"]), str(hello["files_root"])
     if os.getuid() == 0:
         os.setgroups([])
@@ -193,6 +194,7 @@ def _setting(hello: dict[str, object]) -> Setting:
         files=files,
         seccomp_fd=program,
         makes_network=os.getuid() == 0 and network_may_be_made(),
+        mounts_fd=mounts,
         attempts_max=int(str(hello["attempts_max"])),
         system=system_arguments(),
     )
@@ -282,9 +284,8 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
             with wrapper.failure_told(setting, task, lock):
                 if wake is None:
                     wake = _detach(setting, task)
-                if setting.makes_network and not task["network"] and network_of != Kind.of(task).project:
-                    network_make()
-                    network_of = Kind.of(task).project
+                if setting.makes_network and not task["network"]:
+                    network_of = _network_ensure(task, network_of)
                 wrapper.run(setting, task, lock, wake)
             os.close(lock)
             given = _offer(offers) if left else None
@@ -296,6 +297,18 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
         sys.stderr.flush()
     finally:
         os._exit(0)
+
+
+def _network_ensure(task: Task, network_of: str | None) -> str | None:
+    """Have an empty network for the attempt; the project that may use it again.
+
+    That of a serving attempt is for it alone: the gateway may still hold the way into the one before.
+    """
+    project = Kind.of(task).project
+    serves = task["port"] is not None
+    if serves or network_of != project:
+        network_make()
+    return None if serves else project
 
 
 def _detach(setting: Setting, task: Task) -> int:

@@ -10,6 +10,7 @@ from kumoi.engines.refs import ref_is_valid
 from kumoi.engines.sandbox.task import Task
 
 UID_MAX = 2**31 - 2
+PORT_MAX = 65_535
 _DEVICE = re.compile(r"/dev(/[A-Za-z0-9][A-Za-z0-9._-]*){1,4}")
 _DEVICE_UUID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,99}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -26,12 +27,18 @@ def project_uid(uid_base: int | None, project_number: int) -> int | None:
     return uid
 
 
-def task_make(spec: AttemptSpec, uid_base: int | None, *, network_host: bool) -> Task:
+def task_make(spec: AttemptSpec, uid_base: int | None, network_name: str, *, network_host: bool) -> Task:
     """The fork-server's form of `spec`. StartRefused, saying what is wrong, if it can never be started."""
     wrong = _wrong(spec)
     if wrong is not None:
         raise StartRefused(f"the attempt {spec.ref!r} cannot be started: {wrong}")
-    if spec.network and not network_host:
+    if spec.image is not None:
+        raise StartRefused(
+            f"the attempt {spec.ref} cannot be started: the image {spec.image} needs a pool of containers, "
+            "and this engine has only sandboxes; choose a pool of the podman engine, or give a command alone"
+        )
+    serves = spec.port is not None
+    if spec.network and not serves and not network_host:
         raise StartRefused(
             f"the attempt {spec.ref} cannot be started: it wants a network, and this engine has only the "
             "host's, through which it would reach the plane; run it without, or allow network_host"
@@ -43,10 +50,16 @@ def task_make(spec: AttemptSpec, uid_base: int | None, *, network_host: bool) ->
         project_id=spec.project_id,
         uid=project_uid(uid_base, spec.project_number),
         command=list(spec.command),
-        environment={**spec.environment, **_device_environment(spec.devices)},
+        environment={
+            **spec.environment,
+            **_device_environment(spec.devices),
+            **port_environment(spec.port),
+        },
         secrets={name: base64.b64encode(value).decode() for name, value in spec.secrets.items()},
         devices=list(spec.device_paths),
-        network=spec.network,
+        network=spec.network and not serves,
+        port=spec.port,
+        network_name=network_name if serves else "",
         cpu_milli=limits.cpu_milli,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
@@ -62,6 +75,11 @@ def _device_environment(devices: Sequence[DeviceShare]) -> dict[str, str]:
     """Which GPUs CUDA shows the attempt, by UUID: those that it holds, whatever it asks for itself."""
     gpus = ",".join(device.uuid for device in devices if device.kind == GPU)
     return {"CUDA_VISIBLE_DEVICES": gpus, "NVIDIA_VISIBLE_DEVICES": gpus} if gpus else {}
+
+
+def port_environment(port: int | None) -> dict[str, str]:
+    """What tells a serving attempt where to listen, under our name and the usual one."""
+    return {} if port is None else {"KUMOI_PORT": str(port), "PORT": str(port)}
 
 
 def _wrong(spec: AttemptSpec) -> str | None:
@@ -82,6 +100,8 @@ def _wrong(spec: AttemptSpec) -> str | None:
         return "a device that is not a plain path below /dev"
     if not all(_DEVICE_UUID.fullmatch(device.uuid) for device in spec.devices):
         return "a device whose UUID is none"
+    if spec.port is not None and not 0 < spec.port <= PORT_MAX:
+        return f"its port {spec.port} is not 1..{PORT_MAX}"
     if min(limits.cpu_milli, limits.memory_bytes, limits.processes, limits.wall_time_s) <= 0:
         return "a limit that is not positive"
     if min(limits.log_bytes, limits.file_bytes) < 0:

@@ -8,7 +8,7 @@ from kumoi.engines.sandbox.records import Layout
 
 class Task(TypedDict):
     """One attempt, as JSON over the private socket. Secrets are file name -> base64; `uid` is None where
-    the engine is not root."""
+    the engine is not root. `network_name` is that of a serving attempt's network, "" where it has none."""
 
     ref: str
     organization_id: str
@@ -19,6 +19,8 @@ class Task(TypedDict):
     secrets: dict[str, str]
     devices: list[str]
     network: bool
+    port: int | None
+    network_name: str
     cpu_milli: int
     memory_bytes: int
     processes: int
@@ -31,8 +33,8 @@ class Task(TypedDict):
 
 class Setting(NamedTuple):
     """What all attempts share. `system` is the part of bubblewrap's arguments that never changes; `etc` and
-    `files` are where the project's user reaches the /etc for tasks and the projects' files. A supervisor
-    has at most `attempts_max` attempts."""
+    `files` are where the project's user reaches the /etc for tasks and the projects' files. `mounts_fd` is
+    the plane's mount namespace. A supervisor has at most `attempts_max` attempts."""
 
     layout: Layout
     files_root: str
@@ -44,5 +46,6 @@ class Setting(NamedTuple):
     files: str
     seccomp_fd: int
     makes_network: bool
+    mounts_fd: int
     attempts_max: int
     system: list[str]

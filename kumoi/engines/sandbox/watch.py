@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 
 from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.launch import Launched
@@ -79,10 +80,19 @@ class Logs:
 
 
 class Watch:
-    """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself."""
+    """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself.
+
+    `on_set_up` gets the first that bubblewrap tells, as soon as it does.
+    """
 
     def __init__(
-        self, layout: records.Layout, task: Task, launched: Launched, oom: int | None, wake: int
+        self,
+        layout: records.Layout,
+        task: Task,
+        launched: Launched,
+        oom: int | None,
+        wake: int,
+        on_set_up: Callable[[dict[str, object]], None] | None = None,
     ) -> None:
         self.cause: str | None = None
         self.exit_code: int | None = None
@@ -96,6 +106,7 @@ class Watch:
         self._kill_at: float | None = None
         self._term_due = False
         self._status = b""
+        self._on_set_up = on_set_up
         self.logs = Logs(layout, task, launched.stdout, launched.stderr)
 
     def wait(self) -> None:
@@ -104,6 +115,8 @@ class Watch:
         watched = [self._wake, self._launched.pidfd, self._launched.stdout, self._launched.stderr]
         for descriptor in watched if self._oom is None else [*watched, self._oom]:
             poll.register(descriptor, select.POLLIN)
+        if self._on_set_up is not None:
+            poll.register(self._launched.status, select.POLLIN)
         self._stop_check()
         while True:
             for descriptor, _ in poll.poll(self._timeout_ms()):
@@ -115,6 +128,9 @@ class Watch:
                         poll.unregister(descriptor)
                 elif descriptor == self._wake:
                     self._woken()
+                elif descriptor == self._launched.status:
+                    if self._told():
+                        poll.unregister(descriptor)
                 elif descriptor == self._oom:
                     poll.unregister(descriptor)
                     self._end("memory", 0.0)
@@ -135,6 +151,14 @@ class Watch:
         self.logs.close()
         os.close(self._launched.status)
         os.close(self._launched.pidfd)
+
+    def _told(self) -> bool:
+        """Pass on the first line of the status; False while it is not whole, but may become so."""
+        at_end = self._status_read()
+        first, whole, _ = self._status.partition(b"\n")
+        if whole and self._on_set_up is not None:
+            self._on_set_up(json.loads(first))
+        return at_end or bool(whole)
 
     def _woken(self) -> None:
         if signal.SIGTERM in os.read(self._wake, _CHUNK) and self.cause is None:
@@ -198,12 +222,14 @@ class Watch:
             return False
         return True
 
-    def _status_read(self) -> None:
+    def _status_read(self) -> bool:
+        """Read what bubblewrap has told; whether it will tell no more."""
         try:
             while part := os.read(self._launched.status, _CHUNK):
                 self._status += part
         except BlockingIOError:
-            pass
+            return False
+        return True
 
 
 def process_children(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ sandbox is gone before the exit record is written. docs/engines/sandbox.md has t
 
 import contextlib
 import errno
+import functools
 import os
 import resource
 import select
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from kumoi.engines.sandbox import ending, records
+from kumoi.engines.sandbox import ending, records, serving
 from kumoi.engines.sandbox.cgroups import Limits, group_enter
 from kumoi.engines.sandbox.launch import LIBC, launch
 from kumoi.engines.sandbox.task import Setting, Task
@@ -144,18 +145,25 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
             limits = Limits(task["cpu_milli"], task["memory_bytes"], task["processes"])
             entered = groups.create(ref, limits)
             oom = groups.oom_watch(ref)
+        if serving.publish(setting, task):
+            nudge_send(setting.nudge)
         launched = launch(setting, task, entered)
     except OSError as error:
         if oom is not None:
             os.close(oom)
         if groups is not None:
             groups.remove(ref)
+        serving.withdraw(setting, task)
         return never_started("start_failed", f"the sandbox cannot be made: {error}"[:_DETAIL_MAX], task)
     task["secrets"].clear()
-    watch = Watch(setting.layout, task, launched, oom, wake)
+    inner = None
+    if task["port"] is not None and not setting.makes_network:
+        inner = functools.partial(_set_up, setting, task)
+    watch = Watch(setting.layout, task, launched, oom, wake, inner)
     watch.wait()
     status, cpu_us, peak = _reap(launched.pid)
     watch.close()
+    serving.withdraw(setting, task)
     out_of_memory = False
     details = [watch.logs.note] if watch.logs.note else []
     if groups is not None:
@@ -177,6 +185,11 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
         detail="; ".join([*details, end.detail] if end.detail else details)[:_DETAIL_MAX],
         start_before_us=task["start_before_us"],
     )
+
+
+def _set_up(setting: Setting, task: Task, told: dict[str, object]) -> None:
+    serving.publish_inner(setting.layout, task, told)
+    nudge_send(setting.nudge)
 
 
 def _reap(pid: int) -> tuple[int, int, int]:
