@@ -23,12 +23,18 @@ class Endpoint(Struct, frozen=True):
 
 
 class ReplicaRoute(Struct, frozen=True):
-    """A replica that runs. `serving` ones get requests once their readiness check passes; others drain."""
+    """A replica that runs. `serving` ones get requests once their readiness check passes; others drain.
+
+    `readiness` and `liveness` are the checks of its own revision where these are not the service's: a new
+    revision's mistaken check must not fail the replicas of the old one.
+    """
 
     id: str
     revision: int
     endpoint: Endpoint
     serving: bool
+    readiness: HealthCheck | None = None
+    liveness: HealthCheck | None = None
 
 
 class ServiceRoute(Struct, frozen=True):

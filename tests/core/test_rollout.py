@@ -417,7 +417,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(events, st.integers(1, 3), st.integers(0, 6), st.booleans())
 def test_whatever_happens_the_rules_hold_and_it_comes_to_rest(
     happens: list[tuple[str, int, Nature]], surge: int, watch_s: int, rollback: bool
