@@ -1,0 +1,110 @@
+"""The gateway's process: what is started in which order, and how it ends."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from kumoi.gateway.activator import Activator
+from kumoi.gateway.connecting import Connector
+from kumoi.gateway.control import Control
+from kumoi.gateway.health import Health
+from kumoi.gateway.table_file import table_load
+from kumoi.gateway.traffic import Traffic
+from kumoi.model.routes import GatewayReport
+
+SWEEP_S: Final = 0.25
+DRAIN_S: Final = 30.0
+BACKLOG: Final = 1_024
+_log = logging.getLogger(__name__)
+
+
+class GatewaySettings(Struct, frozen=True):
+    """Where the gateway listens and keeps its state. A port of 0 takes a free one.
+
+    `control` is the Unix socket for the plane; the addresses in use are written beside it, as JSON.
+    """
+
+    state_dir: Path
+    control: Path
+    listen: tuple[str, int]
+    metrics: tuple[str, int] | None = None
+    haproxy: bool = True
+
+
+async def gateway_serve(settings: GatewaySettings, stopped: asyncio.Event) -> None:
+    """Serve until `stopped`, then finish what is in flight. OSError if an address is taken."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.control.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    loop = asyncio.get_running_loop()
+    traffic = Traffic(loop)
+    connector = Connector(loop)
+    health = Health(traffic, connector, loop)
+    activator = Activator(traffic, connector, loop)
+    table = table_load(settings.state_dir)
+    if table is not None:
+        traffic.table_use(table)
+
+    async def report() -> GatewayReport:
+        return traffic.report()
+
+    control = Control(traffic, settings.state_dir, report)
+    servers: list[asyncio.Server] = []
+    sweeping = loop.create_task(_sweep(activator))
+    try:
+        host, port = settings.listen
+        public = await loop.create_server(activator.protocol, host, port, backlog=BACKLOG)
+        servers.append(public)
+        found = {"pid": os.getpid(), "listen": _address(public)}
+        if settings.metrics is not None:
+            servers.append(await control.listen_metrics(*settings.metrics))
+            found["metrics"] = _address(servers[-1])
+        servers.append(await control.listen(settings.control))
+        _addresses_keep(settings.control, found)
+        _log.info("the gateway listens on %s", found["listen"])
+        await stopped.wait()
+        public.close()
+        await activator.drain(DRAIN_S)
+    finally:
+        sweeping.cancel()
+        health.close()
+        for server in servers:
+            server.close()
+        connector.close()
+
+
+async def _sweep(activator: Activator) -> None:
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            activator.sweep()
+        except Exception:
+            _log.exception("ending silent connections failed")
+
+
+def _address(server: asyncio.Server) -> str:
+    host, port = server.sockets[0].getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _addresses_keep(control: Path, found: dict[str, object]) -> None:
+    place = control.with_suffix(".json")
+    draft = place.with_suffix(".draft")
+    draft.write_text(json.dumps(found), "utf-8")
+    draft.replace(place)
+
+
+async def gateway_main(settings: GatewaySettings) -> None:
+    """`gateway_serve` until SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stopped.set)
+    await gateway_serve(settings, stopped)
