@@ -45,6 +45,7 @@ READ_ACTIONS = {
     ResourceKind.PRINCIPAL: Action.PRINCIPAL_LIST,
     ResourceKind.TOKEN: Action.TOKEN_LIST,
     ResourceKind.JOB: Action.JOB_READ,
+    ResourceKind.SERVICE: Action.SERVICE_READ,
     ResourceKind.SECRET: Action.SECRET_LIST,
     ResourceKind.FILE: Action.FILE_LIST,
     ResourceKind.EVENT: Action.EVENT_READ,

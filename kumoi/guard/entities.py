@@ -48,7 +48,7 @@ _SCOPE_SETS: Mapping[tuple[Role, ScopeKind], str] = MappingProxyType(
         (Role.SERVICE_ACCOUNT, ScopeKind.PROJECT): "service_projects",
     }
 )
-_IN_PROJECT = frozenset({ResourceKind.JOB, ResourceKind.SECRET, ResourceKind.FILE})
+_IN_PROJECT = frozenset({ResourceKind.JOB, ResourceKind.SERVICE, ResourceKind.SECRET, ResourceKind.FILE})
 
 
 class Uid(TypedDict):

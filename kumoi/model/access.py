@@ -45,6 +45,7 @@ class TokenScope(StrEnum):
     ALL = "all"
     READ = "read"
     JOBS = "jobs"
+    SERVICES = "services"
     FILES = "files"
 
 
@@ -57,6 +58,7 @@ class ResourceKind(StrEnum):
     PRINCIPAL = "Principal"
     TOKEN = "Token"  # noqa: S105 - a kind, not a credential
     JOB = "Job"
+    SERVICE = "Service"
     SECRET = "Secret"  # noqa: S105 - a kind, not a credential
     FILE = "File"
     EVENT = "Event"
@@ -125,6 +127,11 @@ class Action(StrEnum):
     JOB_READ = "job_read"
     JOB_CANCEL = "job_cancel"
     JOB_LOG_READ = "job_log_read"
+    SERVICE_LIST = "service_list"
+    SERVICE_CREATE = "service_create"
+    SERVICE_READ = "service_read"
+    SERVICE_UPDATE = "service_update"
+    SERVICE_DELETE = "service_delete"
     SECRET_LIST = "secret_list"  # noqa: S105 - an action, not a credential
     SECRET_WRITE = "secret_write"  # noqa: S105 - an action, not a credential
     SECRET_DELETE = "secret_delete"  # noqa: S105 - an action, not a credential
@@ -280,7 +287,7 @@ class TokenCreate(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: Name = "token"
     principal: Id | None = None
-    scopes: Annotated[tuple[TokenScope, ...], Meta(min_length=1, max_length=4)] = (TokenScope.ALL,)
+    scopes: Annotated[tuple[TokenScope, ...], Meta(min_length=1, max_length=5)] = (TokenScope.ALL,)
     project: Id | None = None
     expires_s: Annotated[int, Meta(ge=60, le=TOKEN_EXPIRES_S_MAX)] = TOKEN_EXPIRES_S_DEFAULT
 

@@ -24,6 +24,8 @@ REPLICAS_MAX = 1_000
 CONCURRENCY_MAX = 10_000
 SCHEDULES_MAX = 16
 HOSTS_MAX = 16
+SCALINGS_KEPT = 3_600
+"""How many decisions about a service are kept."""
 PATH_PATTERN = rf"^(/[A-Za-z0-9._~-]+)*/?{END}"
 
 UrlPath = Annotated[str, Meta(min_length=1, max_length=200, pattern=PATH_PATTERN)]
@@ -144,6 +146,18 @@ class ServiceSpec(Struct, frozen=True, forbid_unknown_fields=True):
     work_class: WorkClass = WorkClass.STANDARD
 
 
+class ServicePin(Struct, frozen=True, forbid_unknown_fields=True):
+    """So many replicas, whatever the demand is."""
+
+    replicas: Replicas
+
+
+class RolloutUndo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The revision to go back to; without it the one that serves, or the one that served before it."""
+
+    revision: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+
+
 class Replica(Struct, frozen=True):
     """One replica as its owner sees it. `job` tells the rest: logs, placement, attempts."""
 
@@ -178,7 +192,12 @@ class Condition(Struct, frozen=True):
 
 
 class Service(Struct, frozen=True):
-    """A service as its owner sees it."""
+    """A service as its owner sees it.
+
+    `revision` serves (0: none does). `rollout` is `done`, `rolling`, `paused`, or `failed` where the newest
+    revision was given up. The counts are of all replicas; listed are the newest that live and the last that
+    ended. `version` counts what people changed and is the ETag: replicas come and go without it.
+    """
 
     id: Id
     organization: Id

@@ -112,6 +112,12 @@ job_read                 Job           -            AUMmVvSs    AUMVS   .       
 job_cancel               Job           -            AMmSs       AMS     .       -
 job_log_read             Job           -            AMmVvSs     AMVS    .       -
 
+service_list             Project       -            AUMmVvSs    AUMVS   .       -
+service_create           Project       -            AMmSs       AMS     .       -
+service_read             Service       -            AUMmVvSs    AUMVS   .       -
+service_update           Service       -            AMmSs       AMS     .       -
+service_delete           Service       -            AMmSs       AMS     .       -
+
 secret_list              Project       -            AMmVvSs     AMVS    .       -
 secret_write             Secret        -            AMm         AM      .       -
 secret_delete            Secret        -            AMm         AM      .       -
@@ -267,6 +273,18 @@ SCOPE_ACTIONS = {
         "job_cancel",
         "job_log_read",
     },
+    TokenScope.SERVICES: {
+        "self_read",
+        "project_list",
+        "project_read",
+        "pool_list",
+        "site_list",
+        "service_list",
+        "service_create",
+        "service_read",
+        "service_update",
+        "service_delete",
+    },
     TokenScope.FILES: {
         "self_read",
         "project_list",
@@ -309,7 +327,7 @@ def test_a_narrowed_token_reaches_its_project_only(guard: Guard, action: Action)
         for letter, actor in ((letter, actor_of(letter)) for letter in GRANTS)
     }
     kind, expected = ROWS[action]
-    in_project = kind in {"Project", "Job", "Secret", "File"}
+    in_project = kind in {"Project", "Job", "Service", "Secret", "File"}
     for place, letters in expected.items():
         reached = action in NARROWED_REACHES or (in_project and place == "here")
         assert letters_allowed(guard, action, place, actors) == (letters if reached else ""), place
@@ -321,7 +339,7 @@ def test_a_token_narrowed_to_a_project_without_a_role_in_it_gains_nothing(
 ) -> None:
     actors = {letter: replace(actor_of(letter), token_project_id=f"{TENANT}/2") for letter in "mvs"}
     kind, expected = ROWS[action]
-    if kind in {"Project", "Job", "Secret", "File"}:
+    if kind in {"Project", "Job", "Service", "Secret", "File"}:
         assert letters_allowed(guard, action, "here", actors) == ""
         assert letters_allowed(guard, action, "beside", actors) == ""
     else:

@@ -13,18 +13,23 @@ import httpx
 import pytest
 
 from kumoi.app.plane import Plane
+from kumoi.core.replica_jobs import replica_job
 from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.loops.runner import Runner
 from kumoi.main import wiring
 from kumoi.model.ids import IdKind
+from kumoi.model.services import RevisionSpec, ServiceSpec
 from kumoi.model.settings import Settings
 from kumoi.store import schema
 from kumoi.store.ids import id_new
+from kumoi.store.jobs import JobPlace, job_row
+from kumoi.store.services import spec_text
 from kumoi.store.writer import Change
 from kumoi.web.api.application import Application, application_create
 from kumoi.web.settings import WebSettings
 
 WAIT_S = 20
+T0_US = 1_700_000_000_000_000
 
 
 class Api:
@@ -150,6 +155,41 @@ class World:
         answer = self.api(tenant.admin, "POST", f"/v1/projects/{tenant.project}/jobs", body)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+    def service(self, tenant: Tenant | None = None, **spec: Any) -> Any:
+        """A service of the tenant's project, as its creation answers it."""
+        tenant = tenant or self.acme
+        body = {"name": self.name("svc"), "run": {"port": 8080, "command": ["/bin/serve"]}} | spec
+        answer = self.api(tenant.admin, "POST", f"/v1/projects/{tenant.project}/services", body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def replica(self) -> tuple[str, str, str]:
+        """A service of acme with one replica that waits for a host that never comes: their ids, its job."""
+        sites = self.api(self.operator, "GET", "/v1/sites").json()["items"]
+        pool = {"name": self.name("empty"), "site": sites[0]["id"]}
+        pool_id = self.api(self.operator, "POST", "/v1/pools", pool).json()["id"]
+        spec = ServiceSpec(RevisionSpec(8_080, ("/bin/serve",)), self.name("svc"))
+        service, job, replica = (id_new(kind) for kind in (IdKind.SERVICE, IdKind.JOB, IdKind.REPLICA))
+        by = self.acme.principals["admin"]
+        owned = {"organization_id": self.acme.id, "project_id": self.acme.project, "pool_id": pool_id}
+        made: dict[str, Any] = {"created_us": T0_US, "created_by": by}
+        place = JobPlace(self.acme.id, self.acme.project, pool_id, "general", "JP")
+        job_made = job_row(job, replica_job(spec, spec.run), "pending", place, service_id=service, **made)
+        row = {"id": service, "name": spec.name, "spec": spec_text(spec), "target": 1}
+        revision = {"id": f"{service}.1", "service_id": service, "number": 1, "spec": spec_text(spec.run)}
+        asked = {"id": replica, "service_id": service, "revision": 1, "job_id": job, "asked_us": T0_US}
+        self.plane.store.commit_wait(
+            Change(
+                [
+                    (schema.services, [row | owned | made]),
+                    (schema.revisions, [revision | made]),
+                    (schema.jobs, [job_made]),
+                    (schema.replicas, [asked]),
+                ]
+            )
+        )
+        return service, replica, job
 
 
 ROLES = {

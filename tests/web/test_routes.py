@@ -97,6 +97,11 @@ MAY = {
         Action.JOB_READ: "amvpusr",
         Action.JOB_CANCEL: "ams",
         Action.JOB_LOG_READ: "amvpsr",
+        Action.SERVICE_LIST: "amvpusr",
+        Action.SERVICE_CREATE: "ams",
+        Action.SERVICE_READ: "amvpusr",
+        Action.SERVICE_UPDATE: "ams",
+        Action.SERVICE_DELETE: "ams",
         Action.SECRET_LIST: "amvpsr",
         Action.SECRET_WRITE: "am",
         Action.SECRET_DELETE: "am",
@@ -143,6 +148,8 @@ class Scene:
 
     def __init__(self, world: Any) -> None:
         self.world = world
+        self.service_name = "web"
+        self.made_replica = ""
 
     def organization(self, route: Route) -> str:
         return str(self.world.acme.id)
@@ -212,6 +219,22 @@ class Scene:
             path = f"/v1/jobs/{job}/tasks/0/log"
             self.world.wait(lambda: self.world.api(self.world.acme.admin, "GET", path).status_code == 200)
         return str(job)
+
+    def service(self, route: Route) -> str:
+        if "replica" in route.parameters:
+            found, self.made_replica, _job = self.world.replica()
+            return str(found)
+        made = self.world.service()
+        self.service_name = made["name"]
+        if route.path.endswith("/undo"):
+            body = {"name": made["name"], "run": {"port": 8081, "command": ["/bin/serve"]}}
+            path, any_version = f"/v1/services/{made['id']}", {"If-Match": "*"}
+            changed = self.world.api(self.world.acme.admin, "PUT", path, body, headers=any_version)
+            assert changed.status_code == 200, changed.text
+        return str(made["id"])
+
+    def replica(self, route: Route) -> str:
+        return str(self.made_replica)
 
     def resource(self, route: Route) -> str:
         path = f"/v1/organizations/{self.world.acme.id}/quotas/disk_bytes"
@@ -285,6 +308,12 @@ class Scene:
                 "datasheet": "its datasheet",
             },
             "JobSpec": lambda: {"command": ["/bin/true"]},
+            "ServiceSpec": lambda: {
+                "name": self.service_name if route.method == "PUT" else self.world.name("walk"),
+                "run": {"port": 8080, "command": ["/bin/serve"]},
+            },
+            "ServicePin": lambda: {"replicas": 0},
+            "RolloutUndo": lambda: {},
             "JobBatch": lambda: {"jobs": [{"command": ["/bin/true"]}]},
             "QuotaWrite": lambda: {"most": 1 << 50},
             "FairShareWrite": lambda: {"weight": 1},

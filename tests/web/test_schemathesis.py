@@ -77,7 +77,10 @@ def known(own_world: Any) -> dict[str, str]:
     held["end_at"] = (start + timedelta(hours=1)).isoformat()
     reserved = api(world.operator, "POST", f"{base}/reservations", held)
     assert reserved.status_code == 201, reserved.text
+    service, replica, _job = world.replica()
     found = {
+        "service": service,
+        "replica": replica,
         "organization": world.acme.id,
         "resource": "cpu_milli",
         "reservation": reserved.json()["id"],

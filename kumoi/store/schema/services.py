@@ -139,7 +139,7 @@ replicas = Table(
 service_routes = Table(
     "service_routes",
     metadata,
-    # A lower-case host name, empty for any; a path without a slash at its end, empty for all.
+    # A lower-case host name, empty for any; a path without a slash at its end, or the slash for all.
     Column("host", String(253), primary_key=True),
     Column("path", String(200), primary_key=True),
     Column("project_id", String(40), nullable=False),

@@ -10,9 +10,10 @@ from msgspec import Meta, Struct, field
 from kumoi.core.lifecycles import JOB
 from kumoi.model.capacity import Day
 from kumoi.model.errors import Invalid, NotFound
-from kumoi.model.ids import Id
+from kumoi.model.ids import Id, Name
 from kumoi.model.jobs import ARRAY_SIZE_MAX
 from kumoi.model.records import PAGE_MAX
+from kumoi.model.services import SCALINGS_KEPT
 from kumoi.model.shares import QuotaResource
 
 PAGE_DEFAULT = 100
@@ -53,6 +54,8 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("resource", "|".join(QuotaResource), "what a quota limits", False),
         ("reservation", _id("rsv"), "identifier of a reservation", False),
         ("job", _id("job"), "identifier of a job", False),
+        ("service", _id("svc"), "identifier of a service", False),
+        ("replica", _id("rep"), "identifier of a replica", False),
         ("event", _id("evt"), "identifier of an event", False),
         ("index", "0|[1-9][0-9]{0,3}", f"index of a task in its job, 0..{_INDEX_MAX}", False),
         ("name", _NAME, "name of a secret", True),
@@ -133,6 +136,18 @@ class JobListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
 
     state: JobState | None = None
     service: Id | None = None
+
+
+class ServiceListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):
+    """Services, the one of a name where `name` is given."""
+
+    name: Name | None = None
+
+
+class ServiceWhyQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """The last `limit` decisions."""
+
+    limit: Annotated[int, Meta(ge=1, le=SCALINGS_KEPT, description="decisions at most")] = PAGE_DEFAULT
 
 
 class FileListQuery(PageQuery, frozen=True, forbid_unknown_fields=True):

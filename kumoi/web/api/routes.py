@@ -79,6 +79,7 @@ from kumoi.web.api.parameters import (
 )
 from kumoi.web.api.request import Request
 from kumoi.web.api.route import Media, Route
+from kumoi.web.api.service_routes import SERVICE_ROUTES
 from kumoi.web.api.share_routes import SHARE_ROUTES
 
 if TYPE_CHECKING:
@@ -335,6 +336,7 @@ ROUTES: tuple[Route, ...] = (
         Media.TEXT,
         query=LogQuery,
     ),
+    *SERVICE_ROUTES,
     Route("GET", f"{PROJECT}/secrets", secrets.secret_list, A.SECRET_LIST, Page[Secret], query=PageQuery),
     Route(
         "PUT",
