@@ -6,12 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import PostgresServer, place_quick, postgres_lacking
 
 from kumoi.store.database import Store
+
+# How long examples take to draw says what else runs on the machine, nothing about the program.
+settings.register_profile("kumoi", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("kumoi")
 
 
 @pytest.fixture(scope="session")

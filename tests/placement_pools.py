@@ -274,7 +274,7 @@ class PlainPool:
     def hindrance(self, task: TaskView, host: PlainHost) -> str | None:
         """The first rule that keeps the task from the host, whatever room there is."""
         others = [one for one in host.residents if one.organization_id != task.organization_id]
-        ends_us = self.now_us + task.wall_time_s * US_PER_S
+        ends_us = self.now_us + task.hold_us
         checks = {
             "dedication": host.view.dedicated_to not in (None, task.organization_id),
             "dedication asked": task.dedicated and host.view.dedicated_to != task.organization_id,

@@ -8,7 +8,15 @@ from typing import Any
 import msgspec
 from sqlalchemy import BigInteger, Connection, bindparam, cast, delete, func, select, update
 
-from kumoi.core.placement.snapshot import Inputs, Placed, Plan, TaskView, inputs_pack
+from kumoi.core.placement.snapshot import (
+    START_WINDOW_S,
+    STOP_MOST_S,
+    Inputs,
+    Placed,
+    Plan,
+    TaskView,
+    inputs_pack,
+)
 from kumoi.core.queue.fairness import Amounts, amounts_of
 from kumoi.core.queue.prices import Prices, price_microyen
 from kumoi.model.ids import IdKind
@@ -35,10 +43,7 @@ from kumoi.store.schema import (
 from kumoi.store.shares import quota_charges, quotas_charge, quotas_release
 from kumoi.store.writer import Move, insert_many, move_many
 
-START_WINDOW_US = 60 * US_PER_S
-"""An engine never starts an attempt later than this after its placement."""
-STOP_MOST_US = 10 * US_PER_S
-"""How long work at the most takes to stop when its wall time is over."""
+START_WINDOW_US = START_WINDOW_S * US_PER_S
 LEASE_US = 60 * US_PER_S
 TOUCHES_PER_STATEMENT = 500
 
@@ -83,7 +88,7 @@ class Applied:
 ENDS_US = (
     func.coalesce(attempts.c.started_us, attempts.c.start_before_us)
     + cast(jobs.c.wall_time_s, BigInteger) * US_PER_S
-    + STOP_MOST_US
+    + STOP_MOST_S * US_PER_S
 )
 """When a live attempt has ended at the latest. It may start as late as its window allows."""
 _WAITING = (

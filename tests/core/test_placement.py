@@ -182,7 +182,7 @@ HOST = HostView("host_1", "host-1", 0, 2_000, 100, 10, (GPU,))
 TASK = TaskView("task_1", "job_1", "org_a", 1_000, 50, 5, wall_time_s=100)
 SHARE = replace(TASK, devices=(DeviceRequest("gpu", milli=500),))
 HELD = Holding("att_1", "job_2", "org_b", 100, 10, 0, (("d1", 300),), 0, 0)
-SOON = Window("spring", "org_b", NOW_US + 99 * US_PER_S, NOW_US + 200 * US_PER_S)
+SOON = Window("spring", "org_b", NOW_US + replace(TASK, wall_time_s=99).hold_us, NOW_US + 200 * US_PER_S)
 NOW = replace(SOON, organization_id="org_a", start_us=NOW_US)
 
 
@@ -261,7 +261,7 @@ def test_what_organizations_share_is_up_to_the_pool(pool: PoolView, task: TaskVi
 def test_a_kept_host_takes_what_ends_in_time_and_whom_it_is_kept_for() -> None:
     placer = placer_of(PoolView("pool_1"), [HOST])
     gang = replace(TASK, id="task_2", gang="job_1")
-    start_us, until_us = NOW_US + 99 * US_PER_S, NOW_US + 1
+    start_us, until_us = NOW_US + replace(TASK, wall_time_s=99).hold_us, NOW_US + 1
     for group, task, reason in (
         ("job_9", TASK, reasons.HELD),
         ("job_9", replace(TASK, wall_time_s=99), None),

@@ -9,7 +9,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from queue_pools import NOW_US, POOL, fits_at, groups, pools
 
-from kumoi.core.placement.snapshot import Holding, HostView, PoolView, TaskView, Window
+from kumoi.core.placement.snapshot import (
+    START_WINDOW_S,
+    STOP_MOST_S,
+    Holding,
+    HostView,
+    PoolView,
+    TaskView,
+    Window,
+)
 from kumoi.core.queue.backfill import Dated, group_date, hosts_hold
 from kumoi.core.queue.space import Space, host_open
 from kumoi.model.time import US_PER_S
@@ -33,14 +41,14 @@ def test_the_date_is_the_earliest_time_at_which_the_group_fits(
 ) -> None:
     dated = group_date(group, POOL, hosts, NOW_US)
     start_us = NEVER_US if dated is None else dated.start_us
-    for at_us in moments(hosts, group[0].wall_time_s * US_PER_S):
+    for at_us in moments(hosts, group[0].hold_us):
         if at_us < start_us:
             assert not fits_at(group, hosts, at_us)
     if dated is not None:
         mine = [host for host in hosts if host.id in dated.host_ids]
         assert len(mine) == len(dated.host_ids) <= len(group)
         assert fits_at(group, mine, start_us)
-        assert dated.end_us == start_us + group[0].wall_time_s * US_PER_S
+        assert dated.end_us == start_us + group[0].hold_us
 
 
 @given(groups(), pools(), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4_000), st.integers(1, 400))))
@@ -80,7 +88,7 @@ def test_the_order_of_hosts_does_not_matter(group: tuple[TaskView, ...], hosts: 
 
 
 def put(host: HostView, task: TaskView) -> HostView:
-    ends_us = NOW_US + task.wall_time_s * US_PER_S
+    ends_us = NOW_US + task.hold_us
     holding = Holding(
         task.id, task.job_id, task.organization_id, task.cpu_milli, task.memory_bytes, 0, (), NOW_US, ends_us
     )
@@ -89,6 +97,7 @@ def put(host: HostView, task: TaskView) -> HostView:
 
 HOST = HostView("host_1", "host-1", 0, 4_000, 100)
 TASK = TaskView("task_1", "job_1", "org_a", 3_000, 10, wall_time_s=100)
+LATE_S = START_WINDOW_S + STOP_MOST_S
 LONG = TaskView("task_0", "job_0", "org_b", 2_000, 10, wall_time_s=500)
 
 
@@ -98,23 +107,23 @@ def at_s(seconds: int) -> int:
 
 def test_a_date_is_when_enough_has_ended() -> None:
     assert group_date([TASK], POOL, [put(HOST, LONG)], NOW_US) == Dated(
-        "task_1", at_s(500), at_s(600), ("host_1",)
+        "task_1", at_s(500 + LATE_S), at_s(600 + 2 * LATE_S), ("host_1",)
     )
 
 
 def test_an_empty_host_is_taken_at_once() -> None:
     other = replace(HOST, id="host_2")
     dated = group_date([TASK], POOL, [put(HOST, LONG), other], NOW_US)
-    assert dated == Dated("task_1", NOW_US, at_s(100), ("host_2",))
+    assert dated == Dated("task_1", NOW_US, at_s(100 + LATE_S), ("host_2",))
 
 
 def test_what_never_fits_has_no_date() -> None:
     assert group_date([replace(TASK, cpu_milli=4_001)], POOL, [HOST], NOW_US) is None
 
 
-@pytest.mark.parametrize(("wall_time_s", "start_s"), [(100, 0), (150, 0), (151, 300)])
+@pytest.mark.parametrize(("wall_time_s", "start_s"), [(100, 0), (150, 0), (151, 300 + LATE_S)])
 def test_a_date_ends_before_a_reservation_of_others_or_comes_after_it(wall_time_s: int, start_s: int) -> None:
-    window = Window("soon", "org_b", at_s(150), at_s(300))
+    window = Window("soon", "org_b", at_s(150 + LATE_S), at_s(300 + LATE_S))
     dated = group_date(
         [replace(TASK, wall_time_s=wall_time_s)], POOL, [replace(HOST, windows=(window,))], NOW_US
     )
@@ -126,12 +135,12 @@ def test_work_on_a_reservation_waits_until_it_starts() -> None:
     window = Window("soon", "org_a", at_s(150), at_s(300))
     task = replace(TASK, reservation="soon")
     dated = group_date([task], POOL, [HOST, replace(HOST, id="host_2", windows=(window,))], NOW_US)
-    assert dated == Dated("task_1", at_s(150), at_s(250), ("host_2",))
+    assert dated == Dated("task_1", at_s(150), at_s(250 + LATE_S), ("host_2",))
 
 
 def test_tenants_that_share_no_host_wait_for_each_other() -> None:
     small = replace(TASK, cpu_milli=1)
-    for pool, start_s in ((POOL, 0), (PoolView("pool_1", exclusive=True), 500)):
+    for pool, start_s in ((POOL, 0), (PoolView("pool_1", exclusive=True), 500 + LATE_S)):
         dated = group_date([small], pool, [put(HOST, LONG)], NOW_US)
         assert dated is not None
         assert dated.start_us == at_s(start_s)

@@ -4,13 +4,13 @@ from typing import Any
 
 from region_rows import T0_US, RegionRows
 
+from kumoi.core.placement.snapshot import STOP_MOST_S
 from kumoi.core.queue.reserve import Shortfall
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec, Resources
 from kumoi.model.time import US_PER_S
 from kumoi.store import reservations, schema
 from kumoi.store.ids import id_new
-from kumoi.store.placement import STOP_MOST_US
 
 HOUR_US = 3_600 * US_PER_S
 
@@ -72,14 +72,14 @@ def test_hosts_whose_work_ends_before_are_taken_and_change(region: RegionRows) -
 def test_work_that_has_not_started_may_do_so_as_late_as_it_can(region: RegionRows) -> None:
     host = region.host_add("host")
     running(region, host, 1, "two", state="placed", started_us=None, start_before_us=T0_US + HOUR_US)
-    assert choose(region, 1, 2, 4) == Shortfall(0, T0_US + 2 * HOUR_US + STOP_MOST_US)
+    assert choose(region, 1, 2, 4) == Shortfall(0, T0_US + 2 * HOUR_US + STOP_MOST_S * US_PER_S)
 
 
 def test_a_shortfall_says_what_could_be_had_and_changes_nothing(region: RegionRows) -> None:
     busy, _free = (region.host_add(f"host-{number}") for number in range(2))
     running(region, busy, 3, "two")
     before = {row.id: row.generation for row in region.rows(schema.hosts)}
-    assert choose(region, 2, 2, 4) == Shortfall(1, T0_US + 3 * HOUR_US + STOP_MOST_US)
+    assert choose(region, 2, 2, 4) == Shortfall(1, T0_US + 3 * HOUR_US + STOP_MOST_S * US_PER_S)
     assert choose(region, 3, 2, 4) == Shortfall(1, None)
     assert {row.id: row.generation for row in region.rows(schema.hosts)} == before
 

@@ -23,7 +23,6 @@ from kumoi.core.placement.reasons import (
 from kumoi.core.placement.residents import NOBODY, Codes, Residents
 from kumoi.core.placement.snapshot import PoolView, TaskView, Window
 from kumoi.model.jobs import DEVICE_MILLI, GangScope, SpreadOver
-from kumoi.model.time import US_PER_S
 
 Mask = NDArray[np.bool_]
 
@@ -46,7 +45,7 @@ class Question:
     @property
     def ends_us(self) -> int:
         """When the task ends at the latest, if it starts now."""
-        return self.now_us + self.task.wall_time_s * US_PER_S
+        return self.now_us + self.task.hold_us
 
 
 def tenants(question: Question) -> Mask | None:

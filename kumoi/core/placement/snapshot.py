@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from kumoi.model.jobs import DeviceRequest, GangScope, SpreadOver
+from kumoi.model.time import US_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,12 @@ class HostView:
     windows: tuple[Window, ...] = ()
 
 
+START_WINDOW_S = 60
+"""An engine never starts an attempt later than this after its placement."""
+STOP_MOST_S = 10
+"""How long work at the most takes to stop when its wall time is over."""
+
+
 @dataclass(frozen=True, slots=True)
 class TaskView:
     """What a task asks for. Tasks of one `gang` follow each other, and are placed together or not at all."""
@@ -97,6 +104,11 @@ class TaskView:
     """No other organization on the host (isolation `host`)."""
     dedicated: bool = False
     reservation: str | None = None
+
+    @property
+    def hold_us(self) -> int:
+        """How long it holds its place at most: it may start late, and takes a while to stop."""
+        return (START_WINDOW_S + self.wall_time_s + STOP_MOST_S) * US_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from heapq import merge
 from kumoi.core.placement.snapshot import HostView, PoolView, TaskView, Window
 from kumoi.core.queue.space import Space, host_open, neighbours_agree
 from kumoi.model.jobs import GangScope, SpreadOver
-from kumoi.model.time import US_PER_S
 
 DATED_MAX = 8
 """Groups of a pool that have a date at once, in the order of the queue; lower classes do not count."""
@@ -69,14 +68,14 @@ def hosts_hold(hosts: Iterable[HostView], dated: Dated) -> list[HostView]:
 
 
 def _dated(task: TaskView, start_us: int, host_ids: tuple[str, ...]) -> Dated:
-    return Dated(task.gang or task.id, start_us, start_us + task.wall_time_s * US_PER_S, host_ids)
+    return Dated(task.gang or task.id, start_us, start_us + task.hold_us, host_ids)
 
 
 def _steps(
     host: HostView, pool: PoolView, task: TaskView, wanted: int, now_us: int
 ) -> Iterator[tuple[int, str, int]]:
     """(time, host, how many tasks it takes from then on), whenever that changes."""
-    wall_us = task.wall_time_s * US_PER_S
+    wall_us = task.hold_us
     staying = sorted(host.holdings, key=lambda holding: holding.ends_us, reverse=True)
     times = {max(now_us, holding.ends_us) for holding in staying} | {now_us}
     for window in host.windows:

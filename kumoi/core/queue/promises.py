@@ -99,7 +99,7 @@ def promises_make(
         hold: Hold | None = None
         if room.attempt_ids:
             until_us = now_us + EVICTION_S * US_PER_S
-            wall_s = EVICTION_S + group[0].wall_time_s
+            wall_s = EVICTION_S + group[0].hold_us // US_PER_S
             hold = Hold(group_id(group), room.host_ids, now_us, until_us, wall_s, group[0].class_rank)
         elif is_large and dates.has_left(group):
             hold = _date(group, pool, scene, now_us)
@@ -130,7 +130,7 @@ def hosts_after(
                 disk_bytes=task.disk_bytes,
                 devices=one.devices,
                 placed_us=now_us,
-                ends_us=now_us + task.wall_time_s * US_PER_S,
+                ends_us=now_us + task.hold_us,
                 class_rank=task.class_rank,
                 priority=task.priority,
                 gang=task.gang is not None,
@@ -209,7 +209,7 @@ def _date(group: Sequence[TaskView], pool: PoolView, scene: Scene, now_us: int) 
     if dated is None:
         return None
     until_us = now_us + PROMISE_S * US_PER_S
-    wall_s, class_rank = group[0].wall_time_s, group[0].class_rank
+    wall_s, class_rank = group[0].hold_us // US_PER_S, group[0].class_rank
     return Hold(group_id(group), dated.host_ids, dated.start_us, until_us, wall_s, class_rank)
 
 

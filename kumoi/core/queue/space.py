@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from kumoi.core.placement.device_match import device_serves, devices_choose
 from kumoi.core.placement.snapshot import Holding, HostView, PoolView, TaskView
 from kumoi.model.jobs import DEVICE_MILLI, DeviceRequest
-from kumoi.model.time import US_PER_S
 
 
 class Space:
@@ -102,7 +101,7 @@ def host_open(host: HostView, task: TaskView, start_us: int) -> bool:
         task.dedicated and host.dedicated_to is None
     ):
         return False
-    end_us = start_us + task.wall_time_s * US_PER_S
+    end_us = start_us + task.hold_us
     mine = False
     for window in host.windows:
         if window.organization_id == task.organization_id:
