@@ -62,7 +62,7 @@ class Health:
         began = unready_since = self._loop.time()
         failures = 0
         while True:
-            check = service.route.readiness
+            check = replica.route.readiness or service.route.readiness
             detail = await self._probe(replica.endpoint, check)
             now = self._loop.time()
             if not detail:
@@ -100,7 +100,7 @@ class Health:
     async def _liveness(self, service: Service, replica: Replica) -> None:
         failures = 0
         while True:
-            check = service.route.liveness
+            check = replica.route.liveness or service.route.liveness
             await asyncio.sleep((check or service.route.readiness).interval_ms / 1_000)
             if check is None or replica.ready_ms is None:
                 continue
