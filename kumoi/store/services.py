@@ -148,24 +148,25 @@ def service_delete(connection: Connection, row: AnyRow) -> None:
 
 
 def routes_claim(connection: Connection, service_id: str, project_id: str, spec: ServiceSpec) -> str | None:
-    """Take the hosts and the path of `spec` for a service instead of what it had; else who has one of them.
+    """Take hosts and path of `spec` for a service instead of what it had; the first one taken, if any is.
 
-    A host belongs to one project, a path of it to one service. The claimant's answer is `HOST PATH`.
+    A host belongs to one project, a path of it to one service.
     """
     hosts, path = service_hosts(spec), service_path(project_id, spec)
-    connection.execute(delete(service_routes).where(service_routes.c.service_id == service_id))
     if hosts != ("",):
         # Two claims of one host under different paths would not meet at the key.
         connection.execute(select(region.c.one).with_for_update()).all()
     taken = connection.execute(
         select(service_routes.c.host).where(
             service_routes.c.host.in_(hosts),
+            service_routes.c.service_id != service_id,
             (service_routes.c.path == path)
             | ((service_routes.c.host != "") & (service_routes.c.project_id != project_id)),
         )
     ).first()
     if taken is not None:
         return f"{taken.host}{path}"
+    connection.execute(delete(service_routes).where(service_routes.c.service_id == service_id))
     owner = {"path": path, "project_id": project_id, "service_id": service_id}
     insert_many(connection, service_routes, [{"host": host, **owner} for host in hosts])
     return None
