@@ -78,6 +78,26 @@ HOST = _lifecycle(
         "quarantined": {"schedulable": "operator resumes", "draining": "operator drains"},
     },
 )
+MACHINE = _lifecycle(
+    "machine",
+    "requested",
+    {
+        "requested": {
+            "booting": "its provider answered",
+            "failed": "its provider refuses it for good",
+            "releasing": "not needed any more",
+        },
+        "booting": {
+            "ready": "its engine reports the host",
+            "releasing": "not needed any more, or no report in time",
+            "failed": "its provider lost it",
+        },
+        "ready": {"releasing": "drained, as it is not needed any more", "failed": "its provider lost it"},
+        "releasing": {"released": "its provider has it no more"},
+        "released": {},
+        "failed": {},
+    },
+)
 RESERVATION = _lifecycle(
     "reservation",
     "held",
@@ -193,6 +213,7 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     TOKEN,
     POOL,
     HOST,
+    MACHINE,
     RESERVATION,
     JOB,
     TASK,

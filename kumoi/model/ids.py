@@ -23,6 +23,7 @@ class IdKind(StrEnum):
     SITE = "site"
     POOL = "pool"
     HOST = "host"
+    MACHINE = "mac"
     DEVICE = "dev"
     JOB = "job"
     TASK = "task"

@@ -43,8 +43,8 @@ def rules_any(draw: st.DrawFn) -> HostRules:
         headroom_slots=draw(st.none() | st.integers(0, 20)),
         patience_s=draw(st.none() | st.integers(0, 100)),
         hold_s=draw(st.none() | st.integers(0, 400)),
-        host_micro_yen_h=draw(st.sampled_from((0, 10))),
-        budget_micro_yen_h=draw(st.none() | st.integers(0, 150)),
+        host_hour_microyen=draw(st.sampled_from((0, 10))),
+        budget_hour_microyen=draw(st.none() | st.integers(0, 150)),
     )
 
 
@@ -199,12 +199,12 @@ def test_room_in_the_wrong_place_is_no_room() -> None:
 
 
 def test_the_budget_is_above_demand_and_minimum() -> None:
-    rules = msgspec.structs.replace(RULES, hosts_min=3, host_micro_yen_h=10, budget_micro_yen_h=25)
+    rules = msgspec.structs.replace(RULES, hosts_min=3, host_hour_microyen=10, budget_hour_microyen=25)
     pool = Pool(rules)
     assert pool.step(1, 100).ask == 2
     decision = pool.step(100, 100)
     assert (decision.ask, decision.reason) == (0, "over_budget")
-    poor = msgspec.structs.replace(rules, budget_micro_yen_h=9)
+    poor = msgspec.structs.replace(rules, budget_hour_microyen=9)
     hosts = (ready("a"), ready("b", 2))
     assert hosts_decide(poor, HostsState(), HostsSeen(1, hosts)).release == ("a",)
 

@@ -75,6 +75,11 @@ pool_list                Platform      -            -           -       -       
 pool_create              Platform      -            -           -       -       O
 pool_pause               Platform      -            -           -       -       O
 pool_resume              Platform      -            -           -       -       O
+pool_autoscale_read      Platform      -            -           -       -       OP
+pool_autoscale_write     Platform      -            -           -       -       O
+pool_autoscale_delete    Platform      -            -           -       -       O
+machine_list             Platform      -            -           -       -       OP
+machine_read             Platform      -            -           -       -       OP
 host_list                Platform      -            -           -       -       OP
 host_read                Platform      -            -           -       -       OP
 host_drain               Platform      -            -           -       -       O

@@ -28,8 +28,8 @@ class HostRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     headroom_slots: int | None = None
     patience_s: int | None = None
     hold_s: int | None = None
-    host_micro_yen_h: int = 0
-    budget_micro_yen_h: int | None = None
+    host_hour_microyen: int = 0
+    budget_hour_microyen: int | None = None
 
     @property
     def headroom(self) -> int:
@@ -49,9 +49,9 @@ class HostRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def affordable(self) -> int | None:
         """How many hosts the budget pays for; None without a budget or a price."""
-        if self.budget_micro_yen_h is None or not self.host_micro_yen_h:
+        if self.budget_hour_microyen is None or not self.host_hour_microyen:
             return None
-        return self.budget_micro_yen_h // self.host_micro_yen_h
+        return self.budget_hour_microyen // self.host_hour_microyen
 
     @property
     def most(self) -> int:

@@ -6,6 +6,7 @@
 from kumoi.store.schema.access import organizations, principals, projects, region, role_bindings, tokens
 from kumoi.store.schema.capacity import capacity_days, capacity_plans, device_models
 from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
+from kumoi.store.schema.machines import autoscales, machines
 from kumoi.store.schema.places import devices, host_touches, hosts, pools, sites
 from kumoi.store.schema.records import (
     events,
@@ -52,6 +53,7 @@ __all__ = [
     "AnyRow",
     "attempt_devices",
     "attempts",
+    "autoscales",
     "budgets",
     "capacity_days",
     "capacity_plans",
@@ -72,6 +74,7 @@ __all__ = [
     "log_bundles",
     "log_heads",
     "log_tiles",
+    "machines",
     "metadata",
     "organizations",
     "plans",

@@ -364,6 +364,27 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("actor_id", "action", "minute_us", name=op.f("pk_refusals")),
     )
     op.create_table(
+        "autoscales",
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("provider", sa.String(length=63), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("state", sa.LargeBinary(), nullable=True),
+        sa.Column("inputs", sa.LargeBinary(), nullable=True),
+        sa.Column("digest", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("reason", sa.String(length=32), server_default="steady", nullable=False),
+        sa.Column("figures", sa.Text(), server_default="{}", nullable=False),
+        sa.Column("needed", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("decided_us", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("retry_us", sa.BigInteger(), nullable=True),
+        sa.Column("detail", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("updated_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("needed >= 0 AND failures >= 0", name=op.f("ck_autoscales_amounts")),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_autoscales_pool_id")),
+        sa.PrimaryKeyConstraint("pool_id", name=op.f("pk_autoscales")),
+    )
+    op.create_table(
         "hosts",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("pool_id", sa.String(length=40), nullable=False),
@@ -696,6 +717,48 @@ def upgrade() -> None:
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
     )
+    op.create_table(
+        "machines",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("pool_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("provider", sa.String(length=63), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
+        sa.Column("provider_ref", sa.String(length=200), server_default="", nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="requested", nullable=False),
+        sa.Column("detail", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("host_id", sa.String(length=40), nullable=True),
+        sa.Column("host_hour_microyen", sa.BigInteger(), nullable=False),
+        sa.Column("requested_us", sa.BigInteger(), nullable=False),
+        sa.Column("ready_us", sa.BigInteger(), nullable=True),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(state IN ('released', 'failed')) = (ended_us IS NOT NULL)", name=op.f("ck_machines_ended")
+        ),
+        sa.CheckConstraint(
+            "state <> 'ready' OR (host_id IS NOT NULL AND ready_us IS NOT NULL)",
+            name=op.f("ck_machines_ready"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('requested', 'booting', 'ready', 'releasing', 'released', 'failed')",
+            name=op.f("ck_machines_state"),
+        ),
+        sa.CheckConstraint("host_hour_microyen >= 0", name=op.f("ck_machines_price")),
+        sa.ForeignKeyConstraint(["host_id"], ["hosts.id"], name=op.f("fk_machines_host_id")),
+        sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_machines_pool_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_machines")),
+        sa.UniqueConstraint("name", name=op.f("uq_machines_name")),
+    )
+    op.create_index(
+        "ix_machines_live",
+        "machines",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("state NOT IN ('released', 'failed')"),
+        postgresql_where=sa.text("state NOT IN ('released', 'failed')"),
+    )
+    op.create_index(op.f("ix_machines_pool_id_id"), "machines", ["pool_id", "id"], unique=False)
     op.create_table(
         "revisions",
         sa.Column("id", sa.String(length=48), nullable=False),
