@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 
 from kumoi.engines.base import EngineUnavailable, LogChunk, Phase, StartRefused, Stream
-from kumoi.engines.sandbox import channel, records, recovery, wrapper
-from kumoi.engines.sandbox import engine as engine_module
+from kumoi.engines.sandbox import channel, local, records, recovery, wrapper
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.model.jobs import AttemptOutcome
@@ -443,7 +442,7 @@ def test_a_supervisor_is_used_again(sandbox: Sandbox) -> None:
 def test_the_last_attempt_of_a_supervisor_is_not_followed_by_a_lost_one(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "SUPERVISOR_ATTEMPTS_MAX", 2)
+    monkeypatch.setattr(local, "SUPERVISOR_ATTEMPTS_MAX", 2)
     pids = []
     for number in range(10):
         spec = sandbox.spec(f"echo {number} >> ran")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import select
 import signal
+from collections.abc import Sequence
 
 NEEDED = ("memory", "pids")
 WANTED_V1 = ("cpu", "cpuacct")
@@ -66,14 +67,29 @@ def settings_v2(limits: Limits, *, swap: bool) -> list[tuple[str, str]]:
 
 
 class Hierarchy:
-    """The groups above all attempts: controller -> directory for version 1, {"": directory} for 2."""
+    """The groups above all attempts: controller -> directory for version 1, {"": directory} for 2.
 
-    __slots__ = ("bases", "swap", "version")
+    `others` are directories of further hierarchies in which others may have made groups for an attempt.
+    """
 
-    def __init__(self, version: int, bases: dict[str, str], *, swap: bool) -> None:
+    __slots__ = ("bases", "others", "swap", "version")
+
+    def __init__(
+        self, version: int, bases: dict[str, str], *, swap: bool, others: Sequence[str] = ()
+    ) -> None:
         self.version = version
         self.bases = bases
+        self.others = others
         self.swap = swap
+
+    def description(self) -> dict[str, object]:
+        """The arguments of the constructor, for another process."""
+        return {
+            "version": self.version,
+            "bases": self.bases,
+            "swap": self.swap,
+            "others": list(self.others),
+        }
 
     def groups(self, ref: str) -> list[str]:
         """The directories of one attempt's groups, each once."""
@@ -132,21 +148,16 @@ class Hierarchy:
     def members(self, ref: str) -> list[int]:
         """The processes that are in the attempt's groups."""
         found: set[int] = set()
-        for group in self.groups(ref):
-            found.update(int(pid) for pid in _read(f"{group}/cgroup.procs").split())
+        for top in self.groups(ref):
+            for group in _tree(top):
+                found.update(int(pid) for pid in _read(f"{group}/cgroup.procs").split())
         return sorted(found)
 
     def remove(self, ref: str, *, rounds: int = _KILL_ROUNDS) -> bool:
         """Kill what is left in the attempt's groups and remove them. False if something will not die."""
         for turn in range(rounds):
-            busy = False
-            for group in self.groups(ref):
-                try:
-                    os.rmdir(group)
-                except FileNotFoundError:
-                    pass
-                except OSError:
-                    busy = True
+            tops = [*self.groups(ref), *(f"{base}/{ref}" for base in self.others)]
+            busy = [top for top in tops if not _tree_remove(top)]
             if not busy:
                 return True
             for pid in self.members(ref):
@@ -229,6 +240,23 @@ def _v2_hand_down(path: str) -> None:
         with contextlib.suppress(OSError):
             return _write(f"{path}/cgroup.subtree_control", f"{needed} +cpu")
     _write(f"{path}/cgroup.subtree_control", needed)
+
+
+def _tree(top: str) -> list[str]:
+    """A group and those in it, the innermost first."""
+    return [path for path, _, _ in os.walk(top, topdown=False)]
+
+
+def _tree_remove(top: str) -> bool:
+    """Remove a group with those in it; False if something is in one of them."""
+    try:
+        os.rmdir(top)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        inner = _tree(top)[:-1]
+        return bool(inner) and all(_tree_remove(path) for path in inner) and _tree_remove(top)
+    return True
 
 
 def group_enter(groups: list[str]) -> None:

@@ -18,15 +18,15 @@ START_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 30.0
 ANSWER_TIMEOUT_PER_TASK_S = 0.1
 _STOP_TIMEOUT_S = 5.0
-_PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from kumoi.engines.sandbox.forkserver import main; main()"
-)
+_PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from {module} import main; main()"
 
 
 class Channel:
-    """One fork-server at a time. `hello` makes its setting when one is started; `errors` is its stderr."""
+    """One fork-server at a time, the `main` of the module `program`. `hello` makes its setting when one is
+    started; `errors` is its stderr."""
 
-    def __init__(self, hello: Callable[[], dict[str, object]], errors: Path) -> None:
+    def __init__(self, program: str, hello: Callable[[], dict[str, object]], errors: Path) -> None:
+        self._program = _PROGRAM.format(module=program)
         self._hello = hello
         self._errors = errors
         self._lock = threading.Lock()
@@ -78,7 +78,7 @@ class Channel:
 
     def _connect(self) -> socket.socket:
         if self._closed:
-            raise EngineUnavailable("the sandbox engine was closed")
+            raise EngineUnavailable("the engine was closed")
         if self._process is not None and self._process.poll() is not None:
             self._end()
         if self._socket is not None:
@@ -87,7 +87,7 @@ class Channel:
         try:
             with theirs, self._errors.open("ab") as errors:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _PROGRAM, str(PACKAGE_ROOT)],
+                    [sys.executable, "-I", "-S", "-c", self._program, str(PACKAGE_ROOT)],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=errors,

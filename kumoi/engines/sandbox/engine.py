@@ -1,61 +1,27 @@
 """The sandbox engine: runs attempts on this machine, each in a bubblewrap of its own.
 
-This object holds no state that matters: everything is in DATA/tasks, so another one finds it all again.
-docs/engines/sandbox.md says what is isolated and limited how, and what each crash leaves behind.
+docs/engines/sandbox.md says what is isolated and limited how.
 """
 
-import bisect
-import contextlib
-import json
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from kumoi.engines.base import (
-    AttemptSpec,
-    EngineError,
-    EngineUnavailable,
-    ExitRecord,
-    HostReport,
-    LogChunk,
-    Nudge,
-    Observation,
-    ObservationPage,
-    Phase,
-    PlacementGrain,
-    StartRefused,
-    Stream,
-)
+from kumoi.engines.base import AttemptSpec, DeviceReport
 from kumoi.engines.devices.base import DeviceSource
 from kumoi.engines.devices.nvml import NvmlDevices
 from kumoi.engines.devices.patient import PatientDevices
 from kumoi.engines.refs import ref_is_valid
-from kumoi.engines.sandbox import forkserver, probe, records
-from kumoi.engines.sandbox.cgroups import RETRY_ROUNDS, hierarchy_find
-from kumoi.engines.sandbox.channel import Channel
-from kumoi.engines.sandbox.endpoints import Networks
-from kumoi.engines.sandbox.nudges import Nudges
-from kumoi.engines.sandbox.recovery import attempt_resolve
-from kumoi.engines.sandbox.specs import project_uid, task_make
+from kumoi.engines.sandbox import forkserver, probe
+from kumoi.engines.sandbox.cgroups import hierarchy_find
+from kumoi.engines.sandbox.local import DISK_FREE_BYTES_MIN, HostOffer, LocalEngine
+from kumoi.engines.sandbox.specs import project_uid, sandbox_task_make
 from kumoi.engines.sandbox.system_etc import etc_make
 from kumoi.engines.sandbox.task import Task
-from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.places import PROJECT_UID_BASE
-from kumoi.model.routes import Endpoint
-from kumoi.model.time import US_PER_S
-
-SUPERVISOR_ATTEMPTS_MAX = 200
-DISK_FREE_BYTES_MIN = 256 << 20
-TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
-"""How long a purged attempt is refused when it was stopped before anybody said until when it may start."""
-
-_SWEEP_INTERVAL_S = 60.0
 
 
-class SandboxEngine:
+class SandboxEngine(LocalEngine):
     """Runs attempts on this machine. Everything it keeps is below `data_dir`.
 
     `incarnation` names this store's life and is part of every control group. `cpu_milli` and
@@ -68,7 +34,6 @@ class SandboxEngine:
     """
 
     name = "sandbox"
-    placement_grain = PlacementGrain.HOST
 
     def __init__(
         self,
@@ -85,310 +50,47 @@ class SandboxEngine:
     ) -> None:
         if not ref_is_valid(incarnation):
             raise ValueError(f"the incarnation {incarnation!r} cannot name a control group")
-        self._uid_base = uid_base if os.getuid() == 0 else None
-        self._bwrap = probe.bwrap_find(project_uid(self._uid_base, 0))
-        self._run_dir = data_dir.resolve() / "run"
-        self._files_root = (files_root or data_dir / "files").resolve()
-        for path, mode in ((self._run_dir, 0o700), (self._files_root, 0o711)):
+        uid_base_used = uid_base if os.getuid() == 0 else None
+        self._bwrap = probe.bwrap_find(project_uid(uid_base_used, 0))
+        run_dir = data_dir.resolve() / "run"
+        files_root = (files_root or data_dir / "files").resolve()
+        for path, mode in ((run_dir, 0o700), (files_root, 0o711)):
             path.mkdir(mode=mode, parents=True, exist_ok=True)
-        self._layout = records.Layout(str(data_dir.resolve() / "tasks"))
-        self._layout.make()
-        self._networks = Networks(self._layout, self.name, incarnation)
-        self._boot_id = probe.boot_id()
-        self._hierarchy = hierarchy_find(incarnation)
-        self._host_name = host_name
-        self._cpu_milli = cpu_milli or len(os.sched_getaffinity(0)) * 1_000
-        self._memory_bytes = memory_bytes or probe.memory_bytes()
-        self._disk_bytes = probe.disk_bytes(self._run_dir / "disk-bytes", DISK_FREE_BYTES_MIN)
         self._devices = devices or PatientDevices(NvmlDevices())
-        self._channel = Channel(self._hello, self._run_dir / "forkserver.err")
         self._network_host = network_host
-        self._nudges: Nudges | None = None
-        self._swept_at: float | None = None
-        self._lock = threading.RLock()
-
-    def ensure(self, specs: Sequence[AttemptSpec]) -> Mapping[str, EngineError | None]:
-        """See `Engine.ensure`. One round trip to the fork-server for all of them."""
-        answers: dict[str, EngineError | None] = {}
-        tasks = []
-        for spec in specs:
-            try:
-                tasks.append(self._task_make(spec))
-            except StartRefused as error:
-                answers[spec.ref] = error
-        if not tasks:
-            return answers
-        try:
-            replies = self._channel.start(tasks)
-        except EngineUnavailable as error:
-            return {**answers, **{task["ref"]: error for task in tasks}}
-        for ref, (kind, text) in replies.items():
-            refusal = StartRefused(text) if kind == forkserver.REFUSED else EngineUnavailable(text)
-            answers[ref] = None if kind == forkserver.OK else refusal
-        return answers
-
-    def stop(self, refs: Sequence[str], grace_s: float) -> None:
-        """See `Engine.stop`. The wish is durable before the supervisor is told. One that is there already and
-        gives no more time, is not written again. EngineUnavailable if some could not be asked, after the
-        others were."""
-        failures = []
-        for ref in filter(ref_is_valid, refs):
-            try:
-                self._stop_one(ref, max(grace_s, 0.0))
-            except OSError as error:
-                failures.append(f"{ref} ({error})")
-        if failures:
-            raise EngineUnavailable(f"{len(failures)} attempts cannot be stopped now, such as {failures[0]}")
-
-    def ended(self, limit: int) -> Sequence[Observation]:
-        """See `Engine.ended`. One scan of a directory that holds only what nobody forgot yet."""
-        aged = sorted(_aged(self._layout.ended))
-        found = (self._observation_ended(ref) for _, ref in aged[:limit])
-        return [observation for observation in found if observation is not None]
-
-    def observe(self, cursor: str | None, limit: int) -> ObservationPage:
-        """See `Engine.observe`. Attempts whose supervisor was killed are found, and ended, here; if that
-        cannot be done (a process that does not die) or written down (a full disk) they are told as running
-        until it can."""
-        if cursor is None:
-            self._sweep()
-        refs = sorted({*_names(self._layout.live), *_names(self._layout.ended)})
-        start = bisect.bisect_right(refs, cursor) if cursor is not None else 0
-        page = refs[start : start + limit]
-        found = (self._observation(ref) for ref in page)
-        items = tuple(observation for observation in found if observation is not None)
-        return ObservationPage(items, page[-1] if start + limit < len(refs) and page else None)
-
-    def forget(self, refs: Sequence[str]) -> None:
-        """See `Engine.forget`."""
-        for ref in filter(ref_is_valid, refs):
-            records.attempt_forget(self._layout, ref)
-
-    def purge(self, refs: Sequence[str]) -> None:
-        """See `Engine.purge`. Keeps a name of what might still be asked to start."""
-        with self._lock:
-            for ref in filter(ref_is_valid, refs):
-                record = records.record_read(f"{self._layout.done}/{ref}")
-                if record is None:
-                    continue
-                until_us = (record.exit or {}).get("start_before_us")
-                if not isinstance(until_us, int):
-                    until_us = _now_us() + TOMBSTONE_UNKNOWN_US
-                records.attempt_purge(self._layout, ref, until_us)
-        self._sweep()
-
-    def renew(self, leases: Mapping[str, int]) -> None:
-        """See `Engine.renew`."""
-        for ref, expires_us in leases.items():
-            if ref_is_valid(ref):
-                records.lease_extend(self._layout, ref, expires_us)
-
-    def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
-        """See `Engine.log_read`."""
-        if not ref_is_valid(ref):
-            return LogChunk(b"", offset, ended=True)
-        directory = Path(self._layout.attempt(ref))
-        over = not Path(self._layout.live, ref).exists()
-        try:
-            file = os.open(directory / stream.value, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            return LogChunk(b"", offset, ended=over)
-        try:
-            data = os.pread(file, limit, offset)
-            at_end = offset + len(data) >= os.fstat(file).st_size
-        finally:
-            os.close(file)
-        return LogChunk(data, offset + len(data), ended=over and at_end)
-
-    def hosts(self) -> Sequence[HostReport]:
-        """See `Engine.hosts`. Fit as long as bubblewrap is there and the disk has room for records."""
-        disk = os.statvfs(self._layout.tasks)
-        problems = []
-        if not os.access(self._bwrap, os.X_OK):
-            problems.append(f"{self._bwrap} is gone; install bubblewrap")
-        if disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN:
-            problems.append(f"less than {DISK_FREE_BYTES_MIN >> 20} MiB are free in {self._layout.tasks}")
-        report = HostReport(
-            name=self._host_name,
-            cpu_milli=self._cpu_milli,
-            memory_bytes=self._memory_bytes,
-            boot_id=self._boot_id,
-            healthy=not problems,
-            detail="; ".join(problems) or self._strength(),
-            disk_bytes=self._disk_bytes,
-            devices=tuple(self._devices.devices()),
+        offer = HostOffer(
+            name=host_name,
+            cpu_milli=cpu_milli or len(os.sched_getaffinity(0)) * 1_000,
+            memory_bytes=memory_bytes or probe.memory_bytes(),
+            disk_bytes=probe.disk_bytes(run_dir / "disk-bytes", DISK_FREE_BYTES_MIN),
         )
-        return (report,)
-
-    def endpoints(self, refs: Sequence[str], /) -> Mapping[str, Endpoint]:
-        """See `Engine.endpoints`."""
-        return self._networks.endpoints(filter(ref_is_valid, refs))
-
-    def on_change(self, nudge: Nudge) -> None:
-        """See `Engine.on_change`. Ends nudge, and endpoints; other starts do not: `ensure` tells of them."""
-        with self._lock:
-            if self._nudges is None:
-                self._nudges = Nudges(self._run_dir / "nudge", nudge)
-            else:
-                self._nudges.nudge = nudge
-
-    def close(self) -> None:
-        """See `Engine.close`."""
-        self._channel.close()
-        with self._lock:
-            if self._nudges is not None:
-                self._nudges.close()
-                self._nudges = None
-
-    def warm(self) -> None:
-        """Start the fork-server now instead of at the first `ensure`. EngineUnavailable if it cannot be."""
-        self._channel.warm()
-
-    def project_uid(self, project_number: int) -> int | None:
-        """The user that owns a project's files and runs its tasks; None if that is the plane's own."""
-        return project_uid(self._uid_base, project_number)
+        super().__init__(
+            data_dir.resolve(),
+            incarnation,
+            offer,
+            files_root=files_root,
+            uid_base=uid_base_used,
+            hierarchy=hierarchy_find(incarnation),
+            program=forkserver.__name__,
+        )
 
     def _task_make(self, spec: AttemptSpec) -> Task:
         name = self._networks.name(spec.ref)
-        return task_make(spec, self._uid_base, name, network_host=self._network_host)
+        return sandbox_task_make(spec, self._uid_base, name, network_host=self._network_host)
 
-    def _hello(self) -> dict[str, object]:
+    def _runtime_hello(self) -> dict[str, object]:
         etc = self._run_dir / "etc"
         etc_make(etc)
-        groups = self._hierarchy
-        return {
-            "tasks": self._layout.tasks,
-            "files_root": str(self._files_root),
-            "nudge": str(self._run_dir / "nudge"),
-            "bwrap": self._bwrap,
-            "boot_id": self._boot_id,
-            "attempts_max": SUPERVISOR_ATTEMPTS_MAX,
-            "etc": str(etc),
-            "seccomp": probe.seccomp_program().hex(),
-            "cgroups": groups and {"version": groups.version, "bases": groups.bases, "swap": groups.swap},
-        }
+        return {"bwrap": self._bwrap, "etc": str(etc), "seccomp": probe.seccomp_program().hex()}
 
-    def _strength(self) -> str:
-        limits = (
-            "memory and processes per process only (no writable cgroups)"
-            if self._hierarchy is None
-            else f"cgroup v{self._hierarchy.version}"
-        )
-        users = "one user for all projects (not root)" if self._uid_base is None else "a user per project"
-        return f"limits: {limits}; {users}"
+    def _problems(self) -> list[str]:
+        return [] if os.access(self._bwrap, os.X_OK) else [f"{self._bwrap} is gone; install bubblewrap"]
 
-    def _observation(self, ref: str) -> Observation | None:
-        ended = self._observation_ended(ref)
-        if ended is not None:
-            return ended
-        with contextlib.suppress(OSError):
-            self._resolve(ref, create=False)
-        if Path(self._layout.live, ref).exists():
-            record = records.record_read(f"{self._layout.live}/{ref}")
-            started_us = record.start.get("started_us") if record and record.start else None
-            return Observation(ref, Phase.RUNNING, started_us if isinstance(started_us, int) else None, None)
-        return self._observation_ended(ref)
+    def _outlived(self, _ref: str, /) -> bool:
+        return True  # bubblewrap dies with its supervisor
 
-    def _observation_ended(self, ref: str) -> Observation | None:
-        record = records.record_read(f"{self._layout.ended}/{ref}")
-        if record is None or record.exit is None:
-            return None
-        exit_record = _exit_parse(record.exit)
-        return Observation(ref, Phase.ENDED, exit_record.started_us, exit_record)
+    def _sweep_more(self) -> None:
+        """Nothing but records and groups."""
 
-    def _stop_one(self, ref: str, grace_s: float) -> None:
-        with self._lock:
-            if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
-                return
-            path = f"{records.attempt_make(self._layout, ref)}/stop"
-            asked_s = (records.json_read(path) or {}).get("grace_s")
-            if not isinstance(asked_s, int | float) or asked_s > grace_s:
-                wish = json.dumps({"version": records.VERSION, "grace_s": grace_s}).encode()
-                records.file_replace(path, wish, durable=True)
-        try:
-            self._resolve(ref, create=True)
-        except BlockingIOError:
-            self._signal(ref)
-
-    def _resolve(self, ref: str, *, create: bool) -> None:
-        """Bring an attempt without a supervisor to rest. BlockingIOError if it has one."""
-        try:
-            lock = records.lock_take(self._layout, ref, create=create)
-        except FileNotFoundError:
-            return
-        try:
-            attempt_resolve(self._layout, self._hierarchy, ref, self._boot_id)
-        finally:
-            os.close(lock)
-        if self._uid_base is not None:
-            self._networks.take_away(ref)
-
-    def _signal(self, ref: str) -> None:
-        """Tell the supervisor to look for a stop. One that has not written its name yet looks by itself; one
-        that has taken up another attempt meanwhile looks in vain."""
-        record = records.record_read(f"{self._layout.live}/{ref}")
-        pid = record.start.get("pid") if record and record.start else None
-        if not isinstance(pid, int):
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process = os.pidfd_open(pid)
-            try:
-                if records.SUPERVISOR in (records.file_read(f"/proc/{pid}/cmdline") or b""):
-                    signal.pidfd_send_signal(process, signal.SIGUSR1)
-            finally:
-                os.close(process)
-
-    def _sweep(self) -> None:
-        """Now and then: try again to remove groups and names of networks of attempts that ended, and drop
-        tombstones that are over. Groups of which nothing is known here are somebody else's."""
-        with self._lock:
-            if self._swept_at is not None and time.monotonic() - self._swept_at < _SWEEP_INTERVAL_S:
-                return
-            self._swept_at = time.monotonic()
-        if self._hierarchy is not None:
-            for ref in self._hierarchy.attempts():
-                if records.attempt_state(self._layout, ref) in (records.ENDED, records.PURGED):
-                    self._hierarchy.remove(ref, rounds=RETRY_ROUNDS)
-        if self._uid_base is not None:
-            self._networks.sweep()
-        for ref in _names(self._layout.purged):
-            until = records.file_read(f"{self._layout.purged}/{ref}")
-            if until is not None and until.isdigit() and int(until) < _now_us():
-                Path(self._layout.purged, ref).unlink(missing_ok=True)
-
-
-def _aged(directory: str) -> Iterator[tuple[int, str]]:
-    """Age and name of what is in a directory; others may be removing it meanwhile."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            with contextlib.suppress(FileNotFoundError):
-                yield entry.stat().st_mtime_ns, entry.name
-
-
-def _names(directory: str) -> Iterator[str]:
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            yield entry.name
-
-
-def _exit_parse(record: dict[str, object]) -> ExitRecord:
-    """An exit record as it was written, of this version or an older one."""
-
-    def number(name: str) -> int | None:
-        value = record.get(name)
-        return value if isinstance(value, int) else None
-
-    return ExitRecord(
-        outcome=AttemptOutcome(str(record["outcome"])),
-        exit_code=number("exit_code"),
-        signal=number("signal"),
-        started_us=number("started_us"),
-        ended_us=number("ended_us") or 0,
-        cpu_us=number("cpu_us") or 0,
-        memory_peak_bytes=number("memory_peak_bytes") or 0,
-        detail=str(record.get("detail", "")),
-    )
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1_000
+    def _devices_found(self) -> Sequence[DeviceReport]:
+        return self._devices.devices()

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH102, PTH103
+# ruff: noqa: PTH103
 """The warm process that supervisors come from. It runs nothing itself and nothing depends on it.
 
 It is started as a fresh, small Python with one end of a socket pair as its standard input, reads requests
@@ -7,7 +7,6 @@ A supervisor has one attempt at a time. When that has ended it offers itself for
 memory that a fork has to copy costs as much as a sandbox; a few wait like that, for a short while.
 """
 
-import ctypes
 import gc
 import json
 import os
@@ -17,19 +16,16 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kumoi.engines.sandbox import records, wrapper
-from kumoi.engines.sandbox.bubblewrap import system_arguments
 from kumoi.engines.sandbox.cgroups import Hierarchy
-from kumoi.engines.sandbox.launch import LIBC
 from kumoi.engines.sandbox.network import network_make, network_may_be_made
+from kumoi.engines.sandbox.runtime import Bubblewrap, Runtime
 from kumoi.engines.sandbox.task import Setting, Task
 
 OK, REFUSED, UNAVAILABLE = "ok", "refused", "unavailable"
-CLONE_NEWNS = 0x00020000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
-_STAGE = "/run/kumoi-sandbox"
 _CONTROL_FD = 0
 _IDLE_MAX = 16
 _IDLE_S = 20.0
@@ -148,13 +144,13 @@ def _read_exactly(fd: int, size: int) -> bytes | None:
     return b"".join(parts)
 
 
-def main() -> None:
+def main(runtime_make: Callable[[dict[str, object]], Runtime] = Bubblewrap) -> None:
     """Serve requests until the engine closes its end."""
     wrapper.secrecy_begin()
     hello = frame_read(_CONTROL_FD)
     if hello is None:
         return
-    setting = _setting(json.loads(hello))
+    setting = _setting(json.loads(hello), runtime_make)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
@@ -169,61 +165,28 @@ def main() -> None:
         pool.wait()
 
 
-def _setting(hello: dict[str, object]) -> Setting:
-    """The engine's setting, with what every sandbox shares made once."""
-    program = os.memfd_create("seccomp", os.MFD_CLOEXEC)
-    os.write(program, bytes.fromhex(str(hello["seccomp"])))
+def _setting(hello: dict[str, object], runtime_make: Callable[[dict[str, object]], Runtime]) -> Setting:
+    """The engine's setting, with what every attempt shares made once."""
     mounts = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    etc, files = str(hello["etc"]), str(hello["files_root"])
     if os.getuid() == 0:
         os.setgroups([])
-        etc, files = _stage(etc, files)
+    runtime = runtime_make(hello)
     hierarchy, groups = None, hello["cgroups"]
     if isinstance(groups, dict):
-        hierarchy = Hierarchy(groups["version"], groups["bases"], swap=groups["swap"])
+        hierarchy = Hierarchy(**groups)
         for group in hierarchy.supervisors():
             os.makedirs(group, mode=0o755, exist_ok=True)
     return Setting(
         layout=records.Layout(str(hello["tasks"])),
         files_root=str(hello["files_root"]),
         nudge=str(hello["nudge"]),
-        bwrap=str(hello["bwrap"]),
         boot_id=str(hello["boot_id"]),
         hierarchy=hierarchy,
-        etc=etc,
-        files=files,
-        seccomp_fd=program,
         makes_network=os.getuid() == 0 and network_may_be_made(),
         mounts_fd=mounts,
         attempts_max=int(str(hello["attempts_max"])),
-        system=system_arguments(),
+        runtime=runtime,
     )
-
-
-def _stage(etc: str, files: str) -> tuple[str, str]:
-    """Where the projects' users reach the two directories, which are closed to them.
-
-    bubblewrap runs as such a user, who cannot pass through the data directory. So this process and its
-    children get a view of the file system of their own, in which both appear at an open place; nobody else
-    sees them there.
-    """
-    if LIBC.unshare(CLONE_NEWNS):
-        raise OSError(ctypes.get_errno(), "a mount namespace of its own is needed")
-    os.makedirs(_STAGE, mode=0o755, exist_ok=True)
-    _mount(b"none", b"/", b"", MS_REC | MS_SLAVE)
-    sources = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (etc, files)]
-    _mount(b"tmpfs", _STAGE.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, b"size=64k,mode=755")
-    targets = f"{_STAGE}/etc", f"{_STAGE}/files"
-    for source, target in zip(sources, targets, strict=True):
-        os.mkdir(target, 0o755)
-        _mount(f"/proc/self/fd/{source}".encode(), target.encode(), b"", MS_BIND | MS_REC)
-        os.close(source)
-    return targets
-
-
-def _mount(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes = b"") -> None:
-    if LIBC.mount(source, target, kind, flags, options):
-        raise OSError(ctypes.get_errno(), f"mount {source.decode()} on {target.decode()}")
 
 
 def _begin(setting: Setting, pool: Pool, task: Task) -> list[str]:
@@ -284,7 +247,7 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
             with wrapper.failure_told(setting, task, lock):
                 if wake is None:
                     wake = _detach(setting, task)
-                if setting.makes_network and not task["network"]:
+                if _needs_network(setting, task):
                     network_of = _network_ensure(task, network_of)
                 wrapper.run(setting, task, lock, wake)
             os.close(lock)
@@ -297,6 +260,13 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
         sys.stderr.flush()
     finally:
         os._exit(0)
+
+
+def _needs_network(setting: Setting, task: Task) -> bool:
+    """Whether the supervisor makes the attempt's network."""
+    if not setting.makes_network or task["network"]:
+        return False
+    return setting.runtime.inherits or task["port"] is not None
 
 
 def _network_ensure(task: Task, network_of: str | None) -> str | None:
@@ -317,7 +287,7 @@ def _detach(setting: Setting, task: Task) -> int:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, _CONTROL_FD)
     os.close(null)
-    return wrapper.prepare(setting, task["file_bytes"])
+    return wrapper.prepare(setting, task["file_bytes"] if setting.runtime.inherits else None)
 
 
 def _offer(offers: socket.socket) -> tuple[Task, int] | None:

@@ -10,24 +10,25 @@ from typing import NamedTuple
 
 from kumoi.engines.sandbox import bubblewrap
 from kumoi.engines.sandbox.cgroups import group_enter
-from kumoi.engines.sandbox.task import Setting, Task
+from kumoi.engines.sandbox.task import Launched, Setting, Task
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 _SIGNALS_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
 _PASSABLE = 0o011
 
 
-class Launched(NamedTuple):
-    """A sandbox that was started; the three pipes are read by the supervisor and do not block."""
+class Sandboxes(NamedTuple):
+    """What all sandboxes share. `system` is the part of bubblewrap's arguments that never changes; `etc` and
+    `files` are where the project's user reaches the /etc for tasks and the projects' files."""
 
-    pid: int
-    pidfd: int
-    stdout: int
-    stderr: int
-    status: int
+    bwrap: str
+    etc: str
+    files: str
+    seccomp_fd: int
+    system: list[str]
 
 
-def launch(setting: Setting, task: Task, groups: list[str]) -> Launched:
+def launch(shared: Sandboxes, setting: Setting, task: Task, groups: list[str]) -> Launched:
     """Start the attempt's command in its sandbox and in `groups`, its control groups if there are any.
 
     OSError if something that it needs cannot be had; then nothing runs.
@@ -35,12 +36,12 @@ def launch(setting: Setting, task: Task, groups: list[str]) -> Launched:
     project_make(setting.files_root, task)
     stdout, stderr, status = (os.pipe2(os.O_CLOEXEC) for _ in range(3))
     descriptors = bubblewrap.Descriptors(
-        seccomp=os.open(f"/proc/self/fd/{setting.seccomp_fd}", os.O_RDONLY | os.O_CLOEXEC),
+        seccomp=os.open(f"/proc/self/fd/{shared.seccomp_fd}", os.O_RDONLY | os.O_CLOEXEC),
         status=status[1],
-        secrets={name: _memory_file(base64.b64decode(text)) for name, text in task["secrets"].items()},
+        secrets={name: memory_file(base64.b64decode(text)) for name, text in task["secrets"].items()},
     )
-    arguments = _arguments(setting, task, descriptors)
-    given = [*descriptors.all(), _memory_file(b"".join(part.encode() + b"\0" for part in arguments))]
+    arguments = _arguments(shared, setting, task, descriptors)
+    given = [*descriptors.all(), memory_file(b"".join(part.encode() + b"\0" for part in arguments))]
     try:
         for descriptor in (stdout[1], stderr[1]):
             if task["uid"] is not None:
@@ -55,7 +56,7 @@ def launch(setting: Setting, task: Task, groups: list[str]) -> Launched:
         ]
         for descriptor in given[:-2]:
             os.set_inheritable(descriptor, True)
-        pid = _spawn(setting, task, groups, argv, (stdout[1], stderr[1]))
+        pid = _spawn(shared.bwrap, setting, task, groups, argv, (stdout[1], stderr[1]))
     except BaseException:
         given += [stdout[0], stderr[0], status[0]]
         raise
@@ -94,11 +95,13 @@ def project_make(files_root: str, task: Task) -> None:
             os.close(descriptor)
 
 
-def _arguments(setting: Setting, task: Task, descriptors: bubblewrap.Descriptors) -> list[str]:
+def _arguments(
+    shared: Sandboxes, setting: Setting, task: Task, descriptors: bubblewrap.Descriptors
+) -> list[str]:
     return bubblewrap.task_arguments(
-        setting.system,
-        setting.etc,
-        f"{setting.files}/{task['organization_id']}/{task['project_id']}",
+        shared.system,
+        shared.etc,
+        f"{shared.files}/{task['organization_id']}/{task['project_id']}",
         descriptors,
         task["environment"],
         network=task["network"],
@@ -117,7 +120,7 @@ def _command(setting: Setting, task: Task) -> list[str]:
     return ["prlimit", *limits, "--", *task["command"]]
 
 
-def _memory_file(content: bytes) -> int:
+def memory_file(content: bytes) -> int:
     """A file that is in memory only, read from its start."""
     descriptor = os.memfd_create("kumoi", os.MFD_CLOEXEC)
     view = memoryview(content)
@@ -127,7 +130,9 @@ def _memory_file(content: bytes) -> int:
     return descriptor
 
 
-def _spawn(setting: Setting, task: Task, groups: list[str], argv: list[str], output: tuple[int, int]) -> int:
+def _spawn(
+    program: str, setting: Setting, task: Task, groups: list[str], argv: list[str], output: tuple[int, int]
+) -> int:
     """Become what the sandbox is to be, start it, and become the supervisor again.
 
     A fork of this process would have to copy, page by page, what both touch from then on; that costs more
@@ -138,7 +143,7 @@ def _spawn(setting: Setting, task: Task, groups: list[str], argv: list[str], out
     try:
         with _user(task["uid"]):
             return os.posix_spawn(
-                setting.bwrap,
+                program,
                 argv,
                 {"PATH": bubblewrap.SEARCH_PATH},
                 file_actions=[(os.POSIX_SPAWN_DUP2, output[0], 1), (os.POSIX_SPAWN_DUP2, output[1], 2)],

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 VERSION = 1
 FRESH, STOPPED, STARTED, ENDED, PURGED = "fresh", "stopped", "started", "ended", "purged"
-SUPERVISOR = b"kumoi.engines.sandbox.forkserver"
+SUPERVISOR = b"from kumoi.engines."
 """What the command line of every supervisor contains."""
 
 _RELOCK_LIMIT = 16

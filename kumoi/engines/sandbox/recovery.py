@@ -5,6 +5,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from kumoi.engines.sandbox import records
@@ -17,12 +18,18 @@ _KILL_ROUNDS = 100
 _KILL_PAUSE_S = 0.01
 
 
-def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: str, boot_id: str) -> None:
+def attempt_resolve(
+    layout: records.Layout,
+    hierarchy: Hierarchy | None,
+    ref: str,
+    boot_id: str,
+    outlived: Callable[[str], bool],
+) -> None:
     """Bring the records of an attempt whose lock the caller holds to rest.
 
     Ended: finish what its supervisor left half done. Stopped before its start: say so. Started: the
-    supervisor was killed, so kill what is left and say that the host lost it; what does not die leaves it
-    live, to be tried again. Otherwise nothing happened.
+    supervisor was killed, so kill what is left, in its control groups and (`outlived`) elsewhere, and say
+    that the host lost it; what does not die leaves it live, to be tried again. Otherwise nothing happened.
     """
     state = records.attempt_state(layout, ref)
     if state == records.STOPPED:
@@ -32,7 +39,7 @@ def attempt_resolve(layout: records.Layout, hierarchy: Hierarchy | None, ref: st
     elif state == records.STARTED:
         record = records.record_read(f"{layout.live}/{ref}") or records.Record(None, None)
         if record.exit is None:
-            _lost(layout, hierarchy, ref, record.start or {}, boot_id)
+            _lost(layout, hierarchy, ref, record.start or {}, boot_id, outlived)
         else:
             records.attempt_end(layout, ref, None)
     else:
@@ -48,7 +55,12 @@ def boot_time_us() -> int:
 
 
 def _lost(
-    layout: records.Layout, hierarchy: Hierarchy | None, ref: str, start: dict[str, object], boot_id: str
+    layout: records.Layout,
+    hierarchy: Hierarchy | None,
+    ref: str,
+    start: dict[str, object],
+    boot_id: str,
+    outlived: Callable[[str], bool],
 ) -> None:
     started_us, start_before_us = start.get("started_us"), start.get("start_before_us")
     rebooted = start.get("boot_id") not in (None, boot_id)
@@ -60,7 +72,7 @@ def _lost(
         gone = hierarchy.remove(ref, rounds=RETRY_ROUNDS)
     else:
         gone = rebooted or _kill_by_name(ref)
-    if not gone:
+    if not gone or not outlived(ref):
         return
     started_us = started_us if isinstance(started_us, int) else None
     ended_us = min(_now_us(), boot_time_us()) if rebooted else _now_us()

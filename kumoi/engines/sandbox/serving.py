@@ -36,7 +36,7 @@ def publish(setting: Setting, task: Task) -> bool:
     port = task["port"]
     if port is None or not setting.makes_network:
         return False
-    name = f"{NETWORKS}/{task['network_name']}"
+    name = f"{NETWORKS}/{task['name']}"
     network = os.open(OWN_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with _mounts_of_plane(setting.mounts_fd):
@@ -64,7 +64,7 @@ def withdraw(setting: Setting, task: Task) -> None:
     """Take the name away. One that stays is taken away by the plane."""
     if task["port"] is not None and setting.makes_network:
         with contextlib.suppress(OSError), _mounts_of_plane(setting.mounts_fd):
-            network_unbind(f"{NETWORKS}/{task['network_name']}")
+            network_unbind(f"{NETWORKS}/{task['name']}")
 
 
 def note_write(layout: records.Layout, ref: str, port: int, netns: str, userns: str, inode: int) -> None:

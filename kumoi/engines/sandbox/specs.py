@@ -27,16 +27,21 @@ def project_uid(uid_base: int | None, project_number: int) -> int | None:
     return uid
 
 
-def task_make(spec: AttemptSpec, uid_base: int | None, network_name: str, *, network_host: bool) -> Task:
-    """The fork-server's form of `spec`. StartRefused, saying what is wrong, if it can never be started."""
-    wrong = _wrong(spec)
-    if wrong is not None:
-        raise StartRefused(f"the attempt {spec.ref!r} cannot be started: {wrong}")
+def sandbox_task_make(spec: AttemptSpec, uid_base: int | None, name: str, *, network_host: bool) -> Task:
+    """`task_make` for an engine without containers."""
     if spec.image is not None:
         raise StartRefused(
             f"the attempt {spec.ref} cannot be started: the image {spec.image} needs a pool of containers, "
             "and this engine has only sandboxes; choose a pool of the podman engine, or give a command alone"
         )
+    return task_make(spec, uid_base, name, network_host=network_host)
+
+
+def task_make(spec: AttemptSpec, uid_base: int | None, name: str, *, network_host: bool) -> Task:
+    """The fork-server's form of `spec`. StartRefused, saying what is wrong, if it can never be started."""
+    wrong = _wrong(spec)
+    if wrong is not None:
+        raise StartRefused(f"the attempt {spec.ref!r} cannot be started: {wrong}")
     serves = spec.port is not None
     if spec.network and not serves and not network_host:
         raise StartRefused(
@@ -59,7 +64,8 @@ def task_make(spec: AttemptSpec, uid_base: int | None, network_name: str, *, net
         devices=list(spec.device_paths),
         network=spec.network and not serves,
         port=spec.port,
-        network_name=network_name if serves else "",
+        name=name,
+        image=spec.image,
         cpu_milli=limits.cpu_milli,
         memory_bytes=limits.memory_bytes,
         processes=limits.processes,
@@ -88,7 +94,7 @@ def _wrong(spec: AttemptSpec) -> str | None:
         return "its reference is not 1..96 letters, digits, hyphens and underscores"
     if not (ref_is_valid(spec.organization_id) and ref_is_valid(spec.project_id)):
         return f"{spec.organization_id!r} / {spec.project_id!r} cannot name a directory"
-    if not spec.command or not spec.command[0]:
+    if not any(spec.command[:1]) and (spec.command or spec.image is None):
         return "its command is empty"
     if any("\0" in text for text in (*spec.command, *spec.environment.values())):
         return "a NUL byte in the command or environment"

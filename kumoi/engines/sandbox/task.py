@@ -1,14 +1,18 @@
 """What the engine tells the fork-server: once about itself, then about each attempt."""
 
-from typing import NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.records import Layout
 
+if TYPE_CHECKING:
+    from kumoi.engines.sandbox.runtime import Runtime
+
 
 class Task(TypedDict):
     """One attempt, as JSON over the private socket. Secrets are file name -> base64; `uid` is None where
-    the engine is not root. `network_name` is that of a serving attempt's network, "" where it has none."""
+    the engine is not root. `name` is the attempt's among what all
+    engines and regions have on this machine; `image` is for engines with containers."""
 
     ref: str
     organization_id: str
@@ -20,7 +24,8 @@ class Task(TypedDict):
     devices: list[str]
     network: bool
     port: int | None
-    network_name: str
+    name: str
+    image: str | None
     cpu_milli: int
     memory_bytes: int
     processes: int
@@ -32,20 +37,25 @@ class Task(TypedDict):
 
 
 class Setting(NamedTuple):
-    """What all attempts share. `system` is the part of bubblewrap's arguments that never changes; `etc` and
-    `files` are where the project's user reaches the /etc for tasks and the projects' files. `mounts_fd` is
-    the plane's mount namespace. A supervisor has at most `attempts_max` attempts."""
+    """What all attempts share. `mounts_fd` is the plane's mount namespace. A supervisor has at most
+    `attempts_max` attempts, and `runtime` is its way to run their commands."""
 
     layout: Layout
     files_root: str
     nudge: str
-    bwrap: str
     boot_id: str
     hierarchy: Hierarchy | None
-    etc: str
-    files: str
-    seccomp_fd: int
     makes_network: bool
     mounts_fd: int
     attempts_max: int
-    system: list[str]
+    runtime: "Runtime"
+
+
+class Launched(NamedTuple):
+    """A sandbox that was started; the three pipes are read by the supervisor and do not block."""
+
+    pid: int
+    pidfd: int
+    stdout: int
+    stderr: int
+    status: int

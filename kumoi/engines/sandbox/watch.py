@@ -9,8 +9,7 @@ import time
 from collections.abc import Callable
 
 from kumoi.engines.sandbox import records
-from kumoi.engines.sandbox.launch import Launched
-from kumoi.engines.sandbox.task import Task
+from kumoi.engines.sandbox.task import Launched, Task
 
 US_PER_S = 1_000_000
 WALL_GRACE_S = 2.0
@@ -99,6 +98,8 @@ class Watch:
         self.set_up = False
         self._directory = layout.attempt(task["ref"])
         self._launched = launched
+        self._pidfd = launched.pidfd
+        self._poll = select.poll()
         self._oom = oom
         self._wake = wake
         self._has_lease = task["lease_expires_us"] is not None
@@ -111,7 +112,7 @@ class Watch:
 
     def wait(self) -> None:
         """Return when bubblewrap has exited; processes of the sandbox may still be dying."""
-        poll = select.poll()
+        poll = self._poll
         watched = [self._wake, self._launched.pidfd, self._launched.stdout, self._launched.stderr]
         for descriptor in watched if self._oom is None else [*watched, self._oom]:
             poll.register(descriptor, select.POLLIN)
@@ -120,8 +121,10 @@ class Watch:
         self._stop_check()
         while True:
             for descriptor, _ in poll.poll(self._timeout_ms()):
-                if descriptor == self._launched.pidfd:
-                    return
+                if descriptor == self._pidfd:
+                    if self._is_over():
+                        return
+                    continue
                 if descriptor in self.logs.open:
                     self.logs.pump(descriptor)
                     if descriptor not in self.logs.open:
@@ -136,21 +139,35 @@ class Watch:
                     self._end("memory", 0.0)
             self._time_check()
 
-    def close(self) -> None:
-        """After everything of the sandbox is gone: the rest of the logs, and what bubblewrap told.
+    def finish(self) -> tuple[int, int, int]:
+        """Wait until everything is gone, and close: (status, CPU microseconds, peak memory in bytes).
 
         `set_up` says whether it got so far that the command can have run at all; `exit_code` is None unless
         bubblewrap saw the command begin, and end. It writes `child-pid` before it lets its child go on.
         """
+        reaped = _reap(self._launched.pid)
         self._status_read()
         for line in self._status.splitlines():
             with contextlib.suppress(ValueError):  # it was killed while it wrote
                 told = json.loads(line)
                 self.set_up = self.set_up or "child-pid" in told
                 self.exit_code = told.get("exit-code", self.exit_code)
+        self._close()
+        return reaped
+
+    def _close(self) -> None:
+        """The rest of the logs; then nothing is open any more."""
         self.logs.close()
         os.close(self._launched.status)
         os.close(self._launched.pidfd)
+
+    def _is_over(self) -> bool:
+        """Whether the sandbox has ended, now that its process has."""
+        return True
+
+    def _kill(self) -> None:
+        """End all of it."""
+        signal.pidfd_send_signal(self._launched.pidfd, signal.SIGKILL)
 
     def _told(self) -> bool:
         """Pass on the first line of the status; False while it is not whole, but may become so."""
@@ -189,7 +206,8 @@ class Watch:
                 self._end("lease_lost", 0.0)
             return
         if now >= self._kill_at:
-            signal.pidfd_send_signal(self._launched.pidfd, signal.SIGKILL)
+            self._kill()
+            self._kill_at = now + _SIGNAL_RETRY_S
         elif self._term_due:
             self._term_due = not self._term()
 
@@ -230,6 +248,26 @@ class Watch:
         except BlockingIOError:
             return False
         return True
+
+
+def _reap(pid: int) -> tuple[int, int, int]:
+    """Wait until bubblewrap and everything of its sandbox is gone: (status, CPU microseconds, peak memory).
+
+    The sandbox's first process becomes our child when bubblewrap has exited, and the kernel lets it end
+    only after every process in its namespace. It is killed here: it asks for its parent's death signal only
+    when it has begun, which is too late if bubblewrap was ended before.
+    """
+    _, status, usage = os.wait4(pid, 0)
+    cpu_s, peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+    for child in process_children(os.getpid()):
+        os.kill(child, signal.SIGKILL)
+    while True:
+        try:
+            _, _, usage = os.wait4(-1, 0)
+        except ChildProcessError:
+            return status, int(cpu_s * US_PER_S), peak_kib * 1_024
+        cpu_s += usage.ru_utime + usage.ru_stime
+        peak_kib = max(peak_kib, usage.ru_maxrss)
 
 
 def process_children(pid: int) -> list[int]:

@@ -16,11 +16,10 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-from kumoi.engines.sandbox import ending, records, serving
+from kumoi.engines.sandbox import records, serving
 from kumoi.engines.sandbox.cgroups import Limits, group_enter
-from kumoi.engines.sandbox.launch import LIBC, launch
+from kumoi.engines.sandbox.launch import LIBC
 from kumoi.engines.sandbox.task import Setting, Task
-from kumoi.engines.sandbox.watch import US_PER_S, Watch, process_children
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 OOM_SCORE = b"500"
@@ -41,8 +40,11 @@ def secrecy_begin() -> None:
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def prepare(setting: Setting, file_bytes: int) -> int:
-    """Make the calling process fit to supervise; a descriptor that is readable when a signal came."""
+def prepare(setting: Setting, file_bytes: int | None) -> int:
+    """Make the calling process fit to supervise; a descriptor that is readable when a signal came.
+
+    `file_bytes` limits what it and the task may write to one file.
+    """
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if setting.hierarchy is not None:
@@ -50,11 +52,11 @@ def prepare(setting: Setting, file_bytes: int) -> int:
     LIBC.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # else the file belongs to root
     records.file_create("/proc/self/oom_score_adj", OOM_SCORE, 0, durable=False)
     secrecy_begin()
-    largest = max(file_bytes, FILE_BYTES_MIN)
-    for which, soft, hard in (
-        (resource.RLIMIT_NOFILE, *OPEN_FILES),
-        (resource.RLIMIT_FSIZE, largest, largest),
-    ):
+    limits = [(resource.RLIMIT_NOFILE, *OPEN_FILES)]
+    if file_bytes is not None:
+        largest = max(file_bytes, FILE_BYTES_MIN)
+        limits.append((resource.RLIMIT_FSIZE, largest, largest))
+    for which, soft, hard in limits:
         _, ceiling = resource.getrlimit(which)
         if ceiling != resource.RLIM_INFINITY:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
@@ -138,7 +140,7 @@ def nudge_send(path: str) -> None:
 
 
 def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict[str, object]:
-    ref, groups = task["ref"], setting.hierarchy
+    layout, ref, groups = setting.layout, task["ref"], setting.hierarchy
     oom, entered = None, []
     try:
         if groups is not None:
@@ -147,7 +149,7 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
             oom = groups.oom_watch(ref)
         if serving.publish(setting, task):
             nudge_send(setting.nudge)
-        launched = launch(setting, task, entered)
+        launched = setting.runtime.launch(setting, task, entered)
     except OSError as error:
         if oom is not None:
             os.close(oom)
@@ -159,10 +161,9 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
     inner = None
     if task["port"] is not None and not setting.makes_network:
         inner = functools.partial(_set_up, setting, task)
-    watch = Watch(setting.layout, task, launched, oom, wake, inner)
+    watch = setting.runtime.watch(setting, task, launched, oom, wake, inner)
     watch.wait()
-    status, cpu_us, peak = _reap(launched.pid)
-    watch.close()
+    status, cpu_us, peak = watch.finish()
     serving.withdraw(setting, task)
     out_of_memory = False
     details = [watch.logs.note] if watch.logs.note else []
@@ -173,7 +174,7 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
             details.append("some of its processes cannot be killed")
     if oom is not None:
         os.close(oom)
-    end = ending.end_of(status, watch, out_of_memory, setting.layout.attempt(ref), task["command"][0])
+    end = setting.runtime.end_of(status, watch, out_of_memory, layout.attempt(ref), task["command"])
     return records.exit_line(
         end.outcome,
         started_us=None if end.outcome == "start_failed" else started_us,
@@ -190,26 +191,6 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
 def _set_up(setting: Setting, task: Task, told: dict[str, object]) -> None:
     serving.publish_inner(setting.layout, task, told)
     nudge_send(setting.nudge)
-
-
-def _reap(pid: int) -> tuple[int, int, int]:
-    """Wait until bubblewrap and everything of its sandbox is gone: (status, CPU microseconds, peak memory).
-
-    The sandbox's first process becomes our child when bubblewrap has exited, and the kernel lets it end
-    only after every process in its namespace. It is killed here: it asks for its parent's death signal only
-    when it has begun, which is too late if bubblewrap was ended before.
-    """
-    _, status, usage = os.wait4(pid, 0)
-    cpu_s, peak_kib = usage.ru_utime + usage.ru_stime, usage.ru_maxrss
-    for child in process_children(os.getpid()):
-        os.kill(child, signal.SIGKILL)
-    while True:
-        try:
-            _, _, usage = os.wait4(-1, 0)
-        except ChildProcessError:
-            return status, int(cpu_s * US_PER_S), peak_kib * 1_024
-        cpu_s += usage.ru_utime + usage.ru_stime
-        peak_kib = max(peak_kib, usage.ru_maxrss)
 
 
 def _wake_make() -> int:
