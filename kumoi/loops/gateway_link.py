@@ -23,6 +23,7 @@ SILENT_S = 5.0
 POLL_WAIT_MS = 1_000
 TIMEOUT_S = 3.0
 RETRY_S = 0.2
+_ERRORS = (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError)
 ANSWER_BYTES_MAX = 64 << 20
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ class GatewayLink:
         self._routes: tuple[ServiceRoute, ...] | None = None
         self._version = 0
         self._is_used = False
+        self._used_s = 0.0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="gateway-link", daemon=True)
 
@@ -112,7 +114,7 @@ class GatewayLink:
             if services != self._routes:
                 self._routes, self._is_used = services, False
                 self._version = max(self._version, used) + 1
-            elif self._heard and self._is_used and used < self._version:
+            elif self._is_used and used < self._version and self._heard_s > self._used_s:
                 # It has started anew with an older table, or none.
                 self._is_used = False
             table = RouteTable(self._version, services)
@@ -129,13 +131,13 @@ class GatewayLink:
                 self._request("PUT", "/table", msgspec.json.encode(table))
             except _Refused as refused:
                 table = RouteTable(refused.version + 1, table.services)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except _ERRORS as error:
                 _log.warning("the gateway did not take the table: %s", error)
                 break
             else:
                 with self._lock:
                     self._version, self._is_used = table.version, True
-                    self._heard_s = time.monotonic()
+                    self._used_s = time.monotonic()
                 return
         with self._lock:
             self._version = max(self._version, table.version)
@@ -148,7 +150,7 @@ class GatewayLink:
             try:
                 asked = f"/report?wait_ms={POLL_WAIT_MS}&table={version}"
                 report = _reports.decode(self._request("GET", asked))
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except _ERRORS as error:
                 _log.debug("the gateway is not heard: %s", error)
                 pause_s = RETRY_S
                 if self.heard() is None:
@@ -174,7 +176,7 @@ class GatewayLink:
             self._heard_s = time.monotonic()
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
-        """The answer's body. OSError, HTTPException or ValueError where there is no good one."""
+        """The answer's body. One of `_ERRORS` where there is no good one."""
         connection = _Connection(self._place)
         try:
             connection.request(method, path, body)

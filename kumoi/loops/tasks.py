@@ -59,6 +59,8 @@ def attempts_record(
     for first in range(0, max(len(ends), 1 if started else 0), END_LIMIT):
         part = ends[first : first + END_LIMIT]
         jobs_ended = context.store.transact_wait(fence, attempts.attempts_record, started, part, now_us)
+        if started or part:
+            context.nudge("services")
         started = {}
         if jobs_ended:
             context.nudge("jobs")

@@ -15,7 +15,7 @@ from kumoi.core.replica_jobs import replica_job
 from kumoi.core.rollout import RevisionMove, Steps
 from kumoi.core.rollout_replicas import ReplicaMove
 from kumoi.model.ids import IdKind
-from kumoi.store.errors import StaleState
+from kumoi.store.errors import ImpossibleState, StaleState
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.ids import id_new, ids_new
 from kumoi.store.jobs import JobPlace, job_cancel, job_row
@@ -242,7 +242,7 @@ def _replicas_add(
     """Ask for replicas: each a row of its own and the job that it is."""
     found = revision_get(connection, row.id, revision)
     if found is None:
-        raise StaleState(f"the revision {revision} of the service {row.id} is gone")
+        raise ImpossibleState(f"the revision {revision} of the service {row.id} does not exist")
     spec = replica_job(spec_of(row), run_of(found))
     place = JobPlace(row.organization_id, row.project_id, row.pool_id, row.data_class, row.jurisdiction)
     job_ids = ids_new(IdKind.JOB, count, cell)
@@ -346,8 +346,7 @@ def _events(write: ServiceWrite, now_us: int) -> list[dict[str, Any]]:
     found: list[tuple[str, dict[str, object]]] = []
     if steps.starts or drained:
         started = sum(count for _, count in steps.starts)
-        detail = {"wanted": write.wanted, "started": started, "drained": drained}
-        found.append(("service_scale", detail))
+        found.append(("service_scale", {"wanted": write.wanted, "started": started, "drained": drained}))
     found += [(f"revision_{_VERBS[move.target]}", _move_detail(move)) for move in steps.revisions]
     if steps.is_over:
         found.append(("service_end", {}))
