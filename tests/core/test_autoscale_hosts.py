@@ -222,3 +222,17 @@ def test_damaged_records_are_refused(packed: bytes) -> None:
         hosts_inputs_unpack(packed)
     with pytest.raises(ValueError):
         hosts_state_unpack(packed)
+
+
+def test_what_leaves_is_paid_for_and_counts_against_the_most() -> None:
+    rules = msgspec.structs.replace(RULES, hosts_max=2)
+    leaving = PoolHost("leaving", HostPhase.LEAVING, 0)
+    decision = hosts_decide(rules, HostsState(), HostsSeen(1, (leaving,), 5 * SLOTS))
+    assert (decision.ask, decision.reason) == (1, "woken")
+    assert hosts_decide(rules, HostsState(), HostsSeen(1, (leaving, leaving), 8)).reason == "at_max"
+
+
+def test_nothing_is_asked_for_while_that_came_to_nothing_lately() -> None:
+    decision = hosts_decide(RULES, HostsState(), HostsSeen(1, (), 8, ask_from_us=2))
+    assert (decision.ask, decision.reason) == (0, "backing_off")
+    assert hosts_decide(RULES, decision.state, HostsSeen(2, (), 8, ask_from_us=2)).ask == 1

@@ -68,11 +68,14 @@ def _grow(rules: HostRules, kept: HostsState, seen: HostsSeen, present: int, nee
         wanted, reason = needed, "woken"
     if wanted < rules.hosts_min:
         wanted, reason = rules.hosts_min, "at_min"
-    ask = max(0, min(wanted, rules.most) - present)
+    # What leaves is paid for until it is gone.
+    ask = max(0, min(min(wanted, rules.most) - present, rules.most - len(seen.hosts)))
     figures = {"ask": ask, "needed": needed, "patience_s": rules.patience, "hosts": rules.most}
-    if not ask:
+    if ask and seen.now_us < seen.ask_from_us:
+        ask, reason = 0, "backing_off"
+    elif not ask:
         capped = "at_max" if rules.most == rules.hosts_max else "over_budget"
-        reason = capped if present >= rules.most else "patient"
+        reason = capped if len(seen.hosts) >= rules.most else "patient"
     elif reason == "at_min":
         figures["hosts"] = rules.hosts_min
     return HostsDecision(ask, (), needed, reason, tuple(figures.items()), kept)

@@ -61,7 +61,7 @@ class HostRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HostPhase(StrEnum):
-    """Where a host stands: asked for, taking work, or on its way out (it takes none, and counts no more)."""
+    """Where a host stands: asked for, taking work, or leaving: it takes none, and is still paid for."""
 
     BOOTING = "booting"
     READY = "ready"
@@ -82,11 +82,16 @@ class PoolHost(msgspec.Struct, frozen=True):
 
 
 class HostsSeen(msgspec.Struct, frozen=True):
-    """One look at a pool. `pending_slots` is the demand that no ready host has room for."""
+    """One look at a pool.
+
+    `pending_slots` is the demand that no ready host has room for. Before `ask_from_us` nothing is asked for,
+    since what was asked for lately came to nothing.
+    """
 
     now_us: int
     hosts: tuple[PoolHost, ...] = ()
     pending_slots: int = 0
+    ask_from_us: int = 0
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -138,6 +143,7 @@ HOST_REASONS = {
     "at_min": "{ask} more hosts, up to the {hosts} that the pool always has",
     "at_max": "no more hosts: {needed} are needed, and the pool may have {hosts}",
     "over_budget": "no more hosts: {needed} are needed, and the budget pays for {hosts}",
+    "backing_off": "no more hosts yet: {needed} are needed, but those asked for lately came to nothing",
     "patient": "no more hosts yet: {needed} are needed, but not for {patience_s} s so far",
     "held": "nothing given back yet: {hosts} hosts were needed within the last {hold_s} s",
     "busy": "nothing given back: {hosts} hosts would do, but no other is without work",
