@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "secret": Entry("kumoi.cli.secrets:secret", "Secrets of a project."),
     "file": Entry("kumoi.cli.files:file", "Files of a project."),
     "job": Entry("kumoi.cli.jobs:job", "Run work, follow it, ask why it waits."),
+    "service": Entry("kumoi.cli.services:service", "Programs that are kept running for requests."),
     "host": Entry("kumoi.cli.hosts:host", "Machines."),
     "pool": Entry("kumoi.cli.pools:pool", "Pools of machines."),
     "plan": Entry("kumoi.cli.plans:plan", "What placement decided."),

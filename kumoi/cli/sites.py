@@ -3,9 +3,9 @@
 import click
 
 from kumoi.cli.command import Group, option
-from kumoi.cli.job_specs import latencies_parse
 from kumoi.cli.output import Column
 from kumoi.cli.session import Session, limit_option, pass_session
+from kumoi.cli.spec_flags import latencies_parse
 from kumoi.model.places import SiteCreate, SiteFunction
 
 COLUMNS = (

@@ -15,6 +15,7 @@ from kumoi.client.log import Log
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
+from kumoi.client.services import Services
 from kumoi.client.shares import Budgets, FairShares, Quotas, Rates, Reservations
 
 TIMEOUT_S: Final = 30.0
@@ -34,6 +35,7 @@ class _Client(Group[D], Generic[D]):
         self.projects: Projects[D] = Projects(driver)
         self.tokens: Tokens[D] = Tokens(driver)
         self.jobs: Jobs[D] = Jobs(driver)
+        self.services: Services[D] = Services(driver)
         self.files: Files[D] = Files(driver)
         self.secrets: Secrets[D] = Secrets(driver)
         self.sites: Sites[D] = Sites(driver)

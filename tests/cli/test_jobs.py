@@ -108,6 +108,8 @@ def test_flags_become_the_specification(kumoi, plane):
             "reservation": None,
         },
         "network": True,
+        "image": None,
+        "port": None,
     }
 
 
@@ -163,7 +165,8 @@ def test_flags_go_over_what_the_file_says(kumoi, plane, tmp_path, form):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"command": []}', "$.command"),
+        ('{"command": []}', "say what to run"),
+        ('{"command": [1]}', "$.command"),
         ('{"command": ["a"], "cmd": 1}', "cmd"),
         ('{"command": ["a"], "resources": {"cpu_milli": -1}}', "$.resources.cpu_milli"),
         ("[]", "an object is needed"),

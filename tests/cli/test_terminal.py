@@ -7,6 +7,9 @@ import sys
 
 import fake_rows as rows
 import pytest
+from msgspec.structs import replace
+
+from kumoi.model.services import RevisionSpec, ServiceSpec
 
 RUN = [sys.executable, "-c", "from kumoi.cli.root import run; run()"]
 pytestmark = pytest.mark.usefixtures("logged_in")
@@ -70,3 +73,22 @@ def test_a_reader_that_goes_away_is_no_fault(plane):
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
     process.wait(timeout=60)
+
+
+def test_a_service_is_drawn_again_until_it_is_deleted(plane):
+    web = plane.services.add(ServiceSpec(RevisionSpec(8_080, ("serve",)), "web"))
+    plane.services.steps = 9
+    plane.services.rows[web.id] = replace(web, state="deleting", ready=3)
+    text = on_terminal("service", "show", "web", "--follow")
+    assert "web is deleting" in text
+    assert "web is deleted" in text
+    assert "requests for" in text
+    assert "replicas ready" in text
+
+
+def test_why_draws_what_was_decided(plane):
+    plane.services.add(ServiceSpec(RevisionSpec(8_080, ("serve",)), "web"))
+    text = on_terminal("service", "why", "web")
+    assert "3 replicas, because of the demand" in text
+    assert "08:00:02" in text
+    assert "kumoi replay scl_" in text

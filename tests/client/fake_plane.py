@@ -54,6 +54,7 @@ from fake_rows import (
     problem,
     reply,
 )
+from fake_services import FakeServices
 from msgspec.structs import replace
 
 from kumoi.ledger.checkpoint import Checkpoint, checkpoint_sign
@@ -118,6 +119,7 @@ class FakePlane:
         self.lock = threading.RLock()
         self.done: dict[tuple[str, str], Reply] = {}
         self.jobs: dict[str, Job] = {}
+        self.services = FakeServices(self.jobs)
         self.polls: dict[str, int] = {}
         self.polls_to_end = 3
         self.outcome = ("succeeded", 0)
@@ -163,7 +165,7 @@ class FakePlane:
         return missing(asked.path)
 
     def table(self) -> list[tuple[str, str, Handler]]:
-        return [*self.access_table(), *self.work_table(), *self.record_table()]
+        return [*self.access_table(), *self.work_table(), *self.services.table(), *self.record_table()]
 
     def access_table(self) -> list[tuple[str, str, Handler]]:
         org, project = f"/v1/organizations/(?:{ORG}|acme)", f"/v1/projects/{PROJECT}"

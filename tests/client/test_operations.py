@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from kumoi.client import AsyncKumoi, Kumoi
-from kumoi.client.errors import PreconditionFailedError
+from kumoi.client.errors import PreconditionFailedError, WaitTimeout
 from kumoi.client.flows import Answer, Request
 from kumoi.client.groups import Group, Operation, Streaming
 from kumoi.client.jobs import job_logs
@@ -23,12 +23,15 @@ from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
 from kumoi.model.places import PoolCreate, SiteCreate
 from kumoi.model.records import Page
+from kumoi.model.services import RevisionSpec, ServiceSpec
 from kumoi.model.shares import QuotaResource, RateWrite, ReservationCreate
 
 EVENT = rows.id_make(IdKind.EVENT, 2)
 JOB = rows.id_make(IdKind.JOB, 100)
 CPU = QuotaResource.CPU_MILLI
 SPEC = JobSpec(("echo", "hello"), name="greet")
+WEB = rows.id_make(IdKind.SERVICE, 1)
+SERVICE = ServiceSpec(RevisionSpec(8_080, ("serve",)), "web")
 Call = Callable[[Any], Any]
 Check = Callable[[Any], object]
 
@@ -138,6 +141,40 @@ TABLE: list[tuple[str, Call, Check]] = [
         lambda c: c.jobs.logs(JOB, follow=True),
         lambda r: (joined(r, "stdout"), joined(r, "stderr")) == (b"hello\n", b"careful\n"),
     ),
+    (
+        "services.create",
+        lambda c: c.services.create(rows.PROJECT, SERVICE),
+        lambda r: (r.name, r.rollout) == ("web", "rolling"),
+    ),
+    ("services.list", lambda c: c.services.list(rows.PROJECT), lambda r: [s.name for s in r] == ["web"]),
+    ("services.get", lambda c: c.services.get(WEB), lambda r: r.spec == SERVICE),
+    (
+        "services.put",
+        lambda c: c.services.put(WEB, replace(SERVICE, priority=1), 1),
+        lambda r: (r.spec.priority, r.version) == (1, 2),
+    ),
+    ("services.delete", lambda c: c.services.delete(WEB, 1), lambda r: r.state == "deleting"),
+    ("services.why", lambda c: c.services.why(WEB, limit=2), lambda r: [s.wanted for s in r.steps] == [1, 2]),
+    (
+        "services.revisions",
+        lambda c: c.services.revisions(WEB),
+        lambda r: [one.state for one in r] == ["rolling", "serving"],
+    ),
+    (
+        "services.replicas",
+        lambda c: c.services.replicas(WEB),
+        lambda r: [one.state for one in r] == ["starting", "ready"],
+    ),
+    (
+        "services.stop",
+        lambda c: c.services.stop(WEB, rows.id_make(IdKind.REPLICA, 1)),
+        lambda r: r.state == "draining",
+    ),
+    ("services.pin", lambda c: c.services.pin(WEB, 3), lambda r: r.spec.scale.pin == 3),
+    ("services.unpin", lambda c: c.services.unpin(WEB), lambda r: r.spec.scale.pin is None),
+    ("services.pause", lambda c: c.services.pause(WEB), lambda r: r.rollout == "paused"),
+    ("services.resume", lambda c: c.services.resume(WEB), lambda r: r.rollout == "rolling"),
+    ("services.undo", lambda c: c.services.undo(WEB, revision=4), lambda r: r.revision == 4),
     ("secrets.list", lambda c: c.secrets.list(rows.PROJECT), lambda r: r == []),
     ("secrets.put", lambda c: c.secrets.put(rows.PROJECT, "key", b"\0v"), lambda r: r.version == 1),
     ("files.put", lambda c: c.files.put(rows.PROJECT, "in/b.csv", b"x,y"), lambda r: r.size_bytes == 3),
@@ -186,7 +223,14 @@ TABLE: list[tuple[str, Call, Check]] = [
     ("log.vkey", lambda c: c.log.vkey(), lambda r: r.startswith("kumoi.local/fake+")),
     ("log.receipt", lambda c: c.log.receipt(EVENT), lambda r: r.event.id == EVENT),
 ]
-ELSEWHERE = {"organizations.resume", "secrets.delete", "files.save", "events.watch"}
+ELSEWHERE = {
+    "organizations.resume",
+    "secrets.delete",
+    "files.save",
+    "events.watch",
+    "services.watch",
+    "services.follow",
+}
 """Operations with tests of their own, because they need more than one call."""
 
 
@@ -199,9 +243,28 @@ def joined(parts: list[Any], stream: str) -> bytes:
 def test_operation(running, plane, run, name, call, check):
     if name.startswith("jobs.") and not name.startswith("jobs.create"):
         plane.job_add(JobSpec(("train",), name="train"))
+    if name.startswith("services.") and name != "services.create":
+        plane.services.add(SERVICE)
     plane.files["in/a b.csv"] = b"1,2\n"
     answer = run(running.url, call)
     assert check(answer), answer
+
+
+@run_each
+def test_a_service_is_watched_until_it_is_deleted(running, plane, run):
+    service = plane.services.add(SERVICE)
+    plane.services.rows[service.id] = replace(service, state="deleting")
+    assert [s.state for s in run(running.url, lambda c: c.services.watch(WEB))] == ["deleting", "deleted"]
+    plane.services.rows[service.id] = replace(service, state="deleting")
+    looks = run(running.url, lambda c: c.services.follow(WEB, steps=1))
+    assert [(look.service.state, len(look.why.steps)) for look in looks] == [("deleting", 1), ("deleted", 1)]
+
+
+@run_each
+def test_waiting_for_a_service_ends_in_time(running, plane, run):
+    plane.services.rows[plane.services.add(SERVICE).id] = replace(plane.services.add(SERVICE), rollout="done")
+    with pytest.raises(WaitTimeout):
+        run(running.url, lambda c: c.services.watch(WEB, timeout_s=0))
 
 
 def operations(kind: Any = Operation | Streaming) -> set[str]:
