@@ -18,6 +18,7 @@ LEASE_MARGIN_US = 500_000
 """A lease ends its attempt this much early: whoever takes the work over may start on time."""
 
 _LEASE_LOOK_S = 10.0
+_POLL_MS_MAX = 86_400_000
 _SIGNAL_RETRY_S = 0.02
 _CHUNK = 1 << 16
 
@@ -223,7 +224,8 @@ class Watch:
             left = self._wall_at - time.monotonic()
             if self._has_lease:
                 left = min(left, self._lease_left_s(), _LEASE_LOOK_S)
-        return max(int(left * 1_000) + 1, 0)
+        # poll(2) takes 24 days at most, and a wall time may be longer.
+        return min(max(int(left * 1_000) + 1, 0), _POLL_MS_MAX)
 
     def _term(self) -> bool:
         """Send SIGTERM to the process group of the command; False while the sandbox is being set up."""
