@@ -74,13 +74,33 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._place))
 
 
-class GatewayLink:
-    """Talks to the gateway at a socket. `wake` is called, on a thread of its own, after every report."""
+class GatewayProcess(Protocol):
+    """Where a gateway comes from."""
 
-    def __init__(self, place: Path, clock_us: Callable[[], int], wake: Callable[[], None]) -> None:
+    def ensure(self) -> None:
+        """Start one if there is none. Asked again and again while none is heard."""
+
+    def end(self) -> None:
+        """End it: there is nothing to carry."""
+
+
+class GatewayLink:
+    """Talks to the gateway at a socket. `wake` is called, on a thread of its own, after every report.
+
+    With a `process` the gateway is started when there is something to carry and none is heard.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        clock_us: Callable[[], int],
+        wake: Callable[[], None],
+        process: GatewayProcess | None = None,
+    ) -> None:
         self._place = place
         self._clock_us = clock_us
         self._wake = wake
+        self._process = process
         self._lock = threading.Lock()
         self._heard: Heard | None = None
         self._heard_s = 0.0
@@ -96,9 +116,13 @@ class GatewayLink:
         self._thread.start()
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more. The gateway goes on, unless it has nothing to carry."""
         self._stopping.set()
         self._thread.join(TIMEOUT_S + 1)
+        with self._lock:
+            is_idle = self._routes == ()
+        if is_idle and self._process is not None:
+            self._process.end()
 
     def heard(self) -> Heard | None:
         """See `Gateway.heard`."""
@@ -153,16 +177,17 @@ class GatewayLink:
             except _ERRORS as error:
                 _log.debug("the gateway is not heard: %s", error)
                 pause_s = RETRY_S
-                if self.heard() is None:
-                    self._wake_once_silent()
+                self._miss()
                 continue
             # One that uses another table answers at once, and goes on doing so until it has ours.
             pause_s = 0.0 if report.table_version == version else RETRY_S / 4
             self._take(report)
             self._wake()
 
-    def _wake_once_silent(self) -> None:
-        if self._heard_s:
+    def _miss(self) -> None:
+        if self._process is not None and self._routes:
+            self._process.ensure()
+        if self.heard() is None and self._heard_s:
             self._heard_s = 0.0
             _log.warning("the gateway at %s is silent; replicas stay as they are", self._place)
             self._wake()

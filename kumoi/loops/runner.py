@@ -13,6 +13,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kumoi.engines.base import EngineError
 from kumoi.store.database import Store
@@ -42,6 +43,16 @@ class Loop:
     """How long it rests at least. A busy loop rests as long as it worked, and then does more at once."""
 
 
+class Beside(Protocol):
+    """What runs beside the loops and is started and stopped with them."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def stop(self) -> None:
+        """End, soon."""
+
+
 @dataclass(slots=True)
 class _Held:
     """A lease as this process knows it; doubtful after `until_s` on the boot clock."""
@@ -59,6 +70,7 @@ class Runner:
     holder: str = field(
         default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     )
+    beside: Sequence[Beside] = ()
     _held: dict[str, _Held] = field(default_factory=dict)
     _wakes: dict[str, threading.Event] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -78,6 +90,8 @@ class Runner:
         self._threads.append(threading.Thread(target=self._leases_keep, name="loop-leases", daemon=True))
         for thread in self._threads:
             thread.start()
+        for one in self.beside:
+            one.start()
 
     def nudge(self, *names: str) -> None:
         """Wake loops by name; none means all. Carries nothing: a lost nudge costs an interval."""
@@ -88,6 +102,8 @@ class Runner:
         """Let the activations under way finish, then let go of the leases."""
         self._stopping.set()
         self.nudge()
+        for one in self.beside:
+            one.stop()
         deadline_s = time.monotonic() + STOP_S
         for thread in self._threads:
             thread.join(max(0.0, deadline_s - time.monotonic()))

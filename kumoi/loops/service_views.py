@@ -31,12 +31,13 @@ NO_HEALTH = ReplicaHealth("", None)
 NOWHERE = "deleted.invalid"
 """The host of services that are being deleted (RFC 2606): requests in flight end, new ones do not come."""
 _JOB_ENDED = ("succeeded", "failed", "cancelled")
-_NOT_ITS_OWN = {
-    AttemptOutcome.HOST_LOST,
-    AttemptOutcome.LEASE_LOST,
-    AttemptOutcome.PREEMPTED,
-    AttemptOutcome.CANCELLED,
-    AttemptOutcome.TIMEOUT,
+_NOT_ITS_OWN = (AttemptOutcome.PREEMPTED, AttemptOutcome.TIMEOUT)
+_ENDS = {
+    AttemptOutcome.MEMORY: "it used more memory than it asked for",
+    AttemptOutcome.HOST_LOST: "its host lost it",
+    AttemptOutcome.LEASE_LOST: "its host lost it",
+    AttemptOutcome.CANCELLED: "it was ended from outside",
+    AttemptOutcome.START_FAILED: "it could not be started",
 }
 
 
@@ -141,7 +142,10 @@ def replica_view(
 
 
 def _failure(attempt: AnyRow | None) -> str:
-    """What a replica did wrong that was not asked to end; empty where it was not its own doing."""
+    """What went wrong with a replica that was not asked to end; empty where it gave way or grew old.
+
+    A lost host counts, too: what is lost again and again must not be started again and again.
+    """
     if attempt is None or attempt.outcome is None:
         return ""
     outcome = AttemptOutcome(attempt.outcome)
@@ -152,9 +156,7 @@ def _failure(attempt: AnyRow | None) -> str:
             return f"its command ended with exit code {attempt.exit_code}"
         case AttemptOutcome.SIGNALLED:
             return f"its command was ended by signal {attempt.signal}"
-        case AttemptOutcome.MEMORY:
-            return "it used more memory than it asked for"
-    return f"it could not be started: {attempt.detail}" if attempt.detail else "it could not be started"
+    return f"{_ENDS[outcome]}: {attempt.detail}" if attempt.detail else _ENDS[outcome]
 
 
 def conditions_text(kept: str, found: tuple[ConditionView, ...], now_us: int) -> str:

@@ -21,6 +21,7 @@ from kumoi.ledger.checkpoint import checkpoint_open
 from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.note import Signer, vkey_format
 from kumoi.loops.context import LoopContext, Retention
+from kumoi.loops.gateway_link import GatewayLink
 from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
@@ -29,8 +30,10 @@ from kumoi.loops.placement import placement_activate
 from kumoi.loops.placement_memory import PlacementMemory
 from kumoi.loops.retention import retention_activate
 from kumoi.loops.runner import Loop, Runner
+from kumoi.loops.services import ServicesMemory, services_activate
 from kumoi.loops.tasks import tasks_activate
 from kumoi.loops.upkeep import upkeep_activate
+from kumoi.main.gateway_child import GatewayChild
 from kumoi.model.settings import Settings
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
@@ -40,6 +43,8 @@ from kumoi.store.vault import Vault, key_file_ensure, key_file_read
 
 GATHER_S = 0.05
 """Under load what is submitted meanwhile is placed together; what comes to an idle plane does not wait."""
+SERVICES_REST_S = 0.01
+"""Ends of any work wake the services: many in a moment are looked at together."""
 
 _log = logging.getLogger("kumoi")
 
@@ -92,7 +97,11 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
             settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
         ),
     )
-    runner = Runner(store, _loops_build(context, signer, settings))
+    child = GatewayChild(settings.data_dir, settings.gateway_listen)
+    link = GatewayLink(
+        child.control, plane.clock_us, lambda: nudge("services"), child if settings.gateway else None
+    )
+    runner = Runner(store, _loops_build(context, link, signer, settings), beside=(link,))
     plane.nudge = nudge
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
@@ -206,12 +215,17 @@ def _host_name() -> str:
     return letters.strip("-")[:63] or "host-1"
 
 
-def _loops_build(context: LoopContext, signer: Signer, settings: Settings) -> list[Loop]:
+def _loops_build(
+    context: LoopContext, gateway: GatewayLink, signer: Signer, settings: Settings
+) -> list[Loop]:
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
     return [
         Loop("jobs", partial(jobs_activate, context), 2.0, GATHER_S),
         Loop("placement", partial(placement_activate, PlacementMemory(), context), 2.0, GATHER_S),
         Loop("tasks", partial(tasks_activate, context), 1.0),
+        Loop(
+            "services", partial(services_activate, ServicesMemory(), gateway, context), 1.0, SERVICES_REST_S
+        ),
         Loop("upkeep", partial(upkeep_activate, context), 5.0),
         Loop("hosts", partial(hosts_activate, context), 10.0),
         Loop("orphans", partial(orphans_activate, context), 30.0),

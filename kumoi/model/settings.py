@@ -4,6 +4,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 LISTEN_DEFAULT = "127.0.0.1:8080"
+GATEWAY_LISTEN_DEFAULT = "127.0.0.1:8580"
+_TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Settings:
     task_log_retention_s: int = 30 * 86_400
     job_retention_s: int = 400 * 86_400
     plan_retention_s: int = 30 * 86_400
+    gateway: bool = True
+    gateway_listen: str = GATEWAY_LISTEN_DEFAULT
 
     def __post_init__(self) -> None:
         if not 0 <= self.cell <= 65_535:
@@ -34,6 +38,8 @@ class Settings:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         address_split(self.listen)
+        if self.gateway_listen.rpartition(":")[2] != "0":
+            address_split(self.gateway_listen, "gateway_listen")
 
     @property
     def database_url(self) -> str:
@@ -46,11 +52,11 @@ class Settings:
         return self.log_origin or f"kumoi.local/{self.region}"
 
 
-def address_split(listen: str) -> tuple[str, int]:
+def address_split(listen: str, name: str = "listen") -> tuple[str, int]:
     """Host and port of `HOST:PORT` (`[::1]:8080` for IPv6). ValueError where it is none."""
     host, separator, port = listen.rpartition(":")
     if not separator or not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
-        raise ValueError(f"listen must be HOST:PORT such as {LISTEN_DEFAULT}, not {listen!r}")
+        raise ValueError(f"{name} must be HOST:PORT such as {LISTEN_DEFAULT}, not {listen!r}")
     return host.strip("[]"), int(port)
 
 
@@ -76,7 +82,9 @@ def settings_build(data_dir: Path, *layers: dict[str, object]) -> Settings:
 def _convert(name: str, default: object, value: object) -> object:
     """The value in the type of the default; text is converted, as variables have no types."""
     wanted = type(default)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    if wanted is bool and str(value).lower() in _TRUTHS:
+        return _TRUTHS[str(value).lower()]
+    if isinstance(value, bool) or wanted is bool or not isinstance(value, (str, int, float)):
         raise ValueError(f"{name} must be of type {wanted.__name__}, not {value!r}")
     try:
         return wanted(value)  # type: ignore[call-arg]
