@@ -1,0 +1,114 @@
+"""The gateway as a child of the plane: started when there is something to carry, and left to itself then."""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+STARTED_S = 10.0
+"""A gateway that does not answer after so long is started again."""
+PAUSE_MAX_S = 60.0
+ANSWER_S = 1.0
+
+_log = logging.getLogger("kumoi")
+
+
+class _Found(msgspec.Struct):
+    """What a gateway writes beside its control socket."""
+
+    pid: int
+    listen: str
+
+
+class GatewayChild:
+    """Starts `kumoi gateway` in a session of its own: it outlives this process, and the next one finds it."""
+
+    def __init__(self, data_dir: Path, listen: str) -> None:
+        self.control = data_dir / "run" / "gateway.sock"
+        self._state = data_dir / "run" / "gateway"
+        self._listen = listen
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_s = 0.0
+        self._pause_s = 1.0
+
+    def ensure(self) -> None:
+        """Start it, unless one answers or was started a moment ago. A failure is logged, and tried again."""
+        now_s = time.monotonic()
+        is_up = self._process is not None and self._process.poll() is None
+        if now_s < self._next_s:
+            return
+        with self._lock():
+            if self.answers():
+                self._pause_s = 1.0
+                return
+            if is_up:
+                self._next_s = now_s + STARTED_S
+                _log.warning("the gateway runs and does not answer at %s", self.control)
+                return
+            self._next_s = now_s + self._pause_s
+            self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
+            try:
+                self._start()
+            except OSError as error:
+                _log.error("the gateway cannot be started: %s", error)
+
+    def answers(self) -> bool:
+        """Whether a gateway listens at the control socket."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(ANSWER_S)
+            try:
+                probe.connect(str(self.control))
+            except OSError:
+                return False
+        return True
+
+    def end(self) -> None:
+        """Ask the gateway to end. For one that has nothing to carry."""
+        if not self.answers():
+            return
+        with contextlib.suppress(OSError, msgspec.MsgspecError):
+            found = msgspec.json.decode(self.control.with_suffix(".json").read_bytes(), type=_Found)
+            os.kill(found.pid, signal.SIGTERM)
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STARTED_S)
+
+    def _start(self) -> None:
+        command = [sys.executable, "-m", "kumoi.main", "gateway", "--listen", self._listen]
+        command += ["--state-dir", str(self._state), "--control", str(self.control)]
+        with self._messages() as messages:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=messages,
+                stderr=messages,
+                start_new_session=True,
+            )
+        _log.info("the gateway was started as process %d", self._process.pid)
+
+    def _messages(self) -> IO[bytes]:
+        """Its messages go to a file of their own: they must not end with this process."""
+        place = self.control.with_name("gateway.log")
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        return os.fdopen(descriptor, "wb")
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Planes that share a data directory look and start one after the other."""
+        place = self.control.with_name("gateway.lock")
+        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
