@@ -33,7 +33,7 @@ from kumoi.store.ids import id_new
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Change, insert_many
 
-WAKES: tuple[str, ...] = ()
+WAKES = ("services",)
 SERVICES_MAX = 1_000
 """How many services a project has at most."""
 
