@@ -34,9 +34,8 @@ def service_lines(service: Service, last: ScaleStep | None, width: int) -> Itera
     for host in service.spec.route.hosts or ("",):
         yield f"  {host}{service.url_path}"
     if service.spec.scale.pin is not None:
-        yield _("  pinned to {replicas}; let it follow the demand again with: kumoi service unpin").format(
-            replicas=service.spec.scale.pin
-        )
+        text = _("pinned to {replicas}; let it follow the demand again with: kumoi service unpin")
+        yield "  " + text.format(replicas=service.spec.scale.pin)
     yield from bar_lines(service, last, width)
 
 

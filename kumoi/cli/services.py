@@ -215,7 +215,11 @@ def service_replicas(session: Session, name: str, project: str | None, limit: in
 
 @service.command("logs")
 @click.argument("name", metavar="SERVICE")
-@option("--replica", metavar="REPLICA", help="Of this replica; by default the newest that was ready or has ended.")
+@option(
+    "--replica",
+    metavar="REPLICA",
+    help="Of this replica; by default the newest that was ready or has ended.",
+)
 @option(
     "--stream",
     type=click.Choice([*STREAMS, "both"]),
