@@ -230,7 +230,7 @@ def region_open(place: Path) -> Iterator[World]:
     engine.name = "sandbox"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring, "_engines_build", lambda *_: {"sandbox": engine})
-        plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1))
+        plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1, gateway=False))
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:
         application = application_create(
