@@ -12,6 +12,12 @@ need() { # need PACKAGE TEST...: PACKAGE is missing unless TEST succeeds
 }
 
 need bubblewrap command -v bwrap
+# Containers: podman with runc (crun refuses hybrid control groups), and busybox for the tests' image.
+need podman command -v podman
+need runc command -v runc
+need conmon command -v conmon
+need catatonit command -v catatonit
+need busybox-static command -v busybox
 need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2 || ls /usr/lib/*/libseccomp.so.2'
 need postgresql test -x /usr/lib/postgresql/15/bin/initdb
 need python3-venv "$python" -c 'import ensurepip, venv'

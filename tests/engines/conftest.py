@@ -1,10 +1,14 @@
 """The harness that lets one contract suite run over the fake and over every real engine."""
 
 import itertools
+import json
 import os
 import shutil
+import subprocess
+import tarfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +18,9 @@ import pytest
 
 from kumoi.engines.base import AttemptSpec, Engine, EngineUnavailable, Limits, Observation, Stream
 from kumoi.engines.fake import FakeEngine
+from kumoi.engines.podman.engine import PodmanEngine
 from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.engines.sandbox.local import LocalEngine
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
 
@@ -26,9 +32,12 @@ BEHAVIOURS: dict[str, str] = {
     "hang": "sleep 300",
     "ignore the end": "trap '' TERM; echo ready; while :; do sleep 1; done",
     "eat memory": "tail /dev/zero",
-    "serve": 'cd /tmp; echo "$ME" >index.html; exec python3 -m http.server --bind 127.0.0.1 "$PORT"',
     "speak": "printf 'one\\ntwo\\n'; printf problem >&2",
 }
+
+
+PYTHON_SERVE = 'cd /tmp; echo "$ME" >index.html; exec python3 -m http.server --bind 127.0.0.1 "$PORT"'
+BUSYBOX_SERVE = 'cd /tmp; echo "$ME" >index.html; exec httpd -f -p "127.0.0.1:$PORT"'
 
 
 class Harness(Protocol):
@@ -55,8 +64,12 @@ class Harness(Protocol):
 class Specs:
     """Makes attempt specifications: `spec("hang")` behaves as the table says."""
 
-    def __init__(self, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, now_us: Callable[[], int], *, image: str | None = None, serve: str = PYTHON_SERVE
+    ) -> None:
         self._now_us = now_us
+        self._image = image
+        self._scripts = {**BEHAVIOURS, "serve": serve}
         self._numbers = itertools.count(1)
         self.behaviour_of: dict[str, str] = {}
 
@@ -65,7 +78,7 @@ class Specs:
     ) -> AttemptSpec:
         ref = changes.pop("ref", None) or f"att_{next(self._numbers):05d}"
         self.behaviour_of[ref] = behaviour
-        script = BEHAVIOURS.get(behaviour, behaviour)
+        script = self._scripts.get(behaviour, behaviour)
         base = AttemptSpec(
             ref=ref,
             organization_id="org_one",
@@ -77,6 +90,7 @@ class Specs:
                 Limits(cpu_milli=1_000, memory_bytes=64 << 20, processes=32, wall_time_s=60), **(limits or {})
             ),
             start_before_us=self._now_us() + 60 * US_PER_S,
+            image=self._image,
         )
         return replace(base, **changes)
 
@@ -127,8 +141,10 @@ class FakeHarness:
                 self.engine.finish(ref)
 
 
-class SandboxHarness:
-    """The real sandbox in a temporary directory."""
+class RealHarness(ABC):
+    """A real engine in a temporary directory."""
+
+    groups = "{incarnation}"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -136,29 +152,25 @@ class SandboxHarness:
         self.data_dir.mkdir(mode=0o700)
         self.incarnation = f"test{os.getpid()}x{time.monotonic_ns() % 1_000_000_007}"
         self._changed = threading.Event()
-        self._engines: list[SandboxEngine] = []
+        self._engines: list[LocalEngine] = []
         self.engine = self.open()
         self.spec = Specs(self.now_us)
 
     def now_us(self) -> int:
         return time.time_ns() // 1_000
 
-    def open(self, *, network_host: bool = False) -> SandboxEngine:
+    @abstractmethod
+    def make(self, *, network_host: bool) -> LocalEngine:
         """One more engine object over the same directory, as a second plane would make it."""
-        engine = SandboxEngine(
-            self.data_dir,
-            self.incarnation,
-            host_name="here",
-            cpu_milli=64_000,
-            memory_bytes=64 << 30,
-            files_root=self.data_dir / "files",
-            network_host=network_host,
-        )
+
+    def open(self, *, network_host: bool = False) -> LocalEngine:
+        """`make`, with what `wait` needs."""
+        engine = self.make(network_host=network_host)
         engine.on_change(self._changed.set)
         self._engines.append(engine)
         return engine
 
-    def reopen(self) -> SandboxEngine:
+    def reopen(self) -> LocalEngine:
         self.engine.close()
         self.engine = self.open()
         return self.engine
@@ -187,9 +199,9 @@ class SandboxHarness:
     def await_endpoint(self, ref: str) -> None:
         self.wait(lambda: ref in self.engine.endpoints([ref]), f"the network of {ref}")
 
+    @abstractmethod
     def connect_script(self, port: int) -> str:
         """A script that ends with 0 if it can connect to that port, with 1 if not."""
-        return f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))'"
 
     def text(self, ref: str, stream: Stream = Stream.STDOUT) -> str:
         """All that the attempt wrote."""
@@ -202,10 +214,93 @@ class SandboxHarness:
             self.settle(*refs)
         for engine in self._engines:
             engine.close()
-        groups = sorted(Path("/sys/fs/cgroup").glob(f"*/kumoi/{self.incarnation}/**/"), reverse=True)
+        groups = sorted(
+            Path("/sys/fs/cgroup").glob(f"*/kumoi/{self.groups.format(incarnation=self.incarnation)}/**/"),
+            reverse=True,
+        )
         self.wait(lambda: all(_is_empty(group) for group in groups), "the supervisors to go")
         for group in groups:
             group.rmdir()
+
+
+class SandboxHarness(RealHarness):
+    """Sandboxes."""
+
+    def make(self, *, network_host: bool) -> SandboxEngine:
+        return SandboxEngine(
+            self.data_dir,
+            self.incarnation,
+            host_name="here",
+            cpu_milli=64_000,
+            memory_bytes=64 << 30,
+            files_root=self.data_dir / "files",
+            network_host=network_host,
+        )
+
+    def connect_script(self, port: int) -> str:
+        return f"python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}))'"
+
+
+class PodmanHarness(RealHarness):
+    """Containers of an image that holds only busybox."""
+
+    groups = "{incarnation}-podman"
+    registries: tuple[str, ...] = ()
+
+    def __init__(self, root: Path, busybox: str) -> None:
+        super().__init__(root)
+        self.image = self._image_make(busybox)
+        self.spec = Specs(self.now_us, image=self.image, serve=BUSYBOX_SERVE)
+
+    def make(self, *, network_host: bool) -> PodmanEngine:
+        return PodmanEngine(
+            self.data_dir,
+            self.incarnation,
+            host_name="here-containers",
+            cpu_milli=64_000,
+            memory_bytes=64 << 30,
+            files_root=self.data_dir / "files",
+            network_host=network_host,
+            registries=self.registries,
+        )
+
+    def connect_script(self, port: int) -> str:
+        return f"nc 127.0.0.1 {port} </dev/null"
+
+    def podman(self, *arguments: str) -> str:
+        """What podman answers, on this engine's storage."""
+        assert isinstance(self.engine, PodmanEngine)
+        return subprocess.run(
+            [*self.engine.podman, *arguments],
+            env=self.engine.podman_environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+
+    def _image_make(self, busybox: str) -> str:
+        """Import the image; its name by digest."""
+        archive = self.root / "image.tar"
+        names = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True).stdout.split()
+        with tarfile.open(archive, "w") as image:
+            image.add(busybox, "bin/busybox")
+            for name in names:
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                if name != "busybox":
+                    image.addfile(link)
+        self.podman("import", "--quiet", str(archive), "localhost/kumoi-test:one")
+        (listed,) = json.loads(self.podman("images", "--digests", "--format", "json"))
+        return str(listed["RepoDigests"][0])
+
+    def close(self) -> None:
+        super().close()
+        self.podman("rmi", "--all", "--force")
+        shutil.rmtree(self.engine.podman_run_root)
+        subprocess.run(
+            ["umount", "--quiet", self.data_dir / "podman/containers/storage/overlay"], check=False
+        )
 
 
 def _is_empty(group: Path) -> bool:
@@ -229,14 +324,32 @@ def sandbox(tmp_path: Path) -> Iterator[SandboxHarness]:
     harness.close()
 
 
-@pytest.fixture(params=["sandbox"])
+def _podman_or_skip(root: Path) -> PodmanHarness:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed (apt-get install busybox-static)")
+    try:
+        return PodmanHarness(root, busybox)
+    except EngineUnavailable as error:
+        pytest.skip(f"no containers on this machine: {error}")
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[PodmanHarness]:
+    """A podman engine, or a skip that says what is missing."""
+    harness = _podman_or_skip(tmp_path)
+    yield harness
+    harness.close()
+
+
+@pytest.fixture(params=["sandbox", "podman"])
 def real(request: pytest.FixtureRequest) -> Any:
     """Each engine that really runs something, in turn."""
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["fake", "sandbox"])
+@pytest.fixture(params=["fake", "sandbox", "podman"])
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Each engine in turn."""
-    made: Harness = FakeHarness() if request.param == "fake" else request.getfixturevalue("sandbox")
+    made: Harness = FakeHarness() if request.param == "fake" else request.getfixturevalue(request.param)
     return made

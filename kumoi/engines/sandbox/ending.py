@@ -36,9 +36,9 @@ def end_of(status: int, watch: Watch, out_of_memory: bool, directory: str, comma
     tells nothing of its command: unless it was killed before it let its child begin, the attempt is lost.
     """
     by_signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
-    code, number = (None, by_signal) if by_signal else _split(os.WEXITSTATUS(status))
+    code, number = (None, by_signal) if by_signal else code_split(os.WEXITSTATUS(status))
     if watch.exit_code is not None:
-        code, number = _split(watch.exit_code)
+        code, number = code_split(watch.exit_code)
     if watch.cause is not None:
         return End(watch.cause, code, number, "")
     if out_of_memory:
@@ -57,7 +57,7 @@ def end_of(status: int, watch: Watch, out_of_memory: bool, directory: str, comma
     return End("start_failed", None, None, f"the command cannot be started: {why}")
 
 
-def _split(code: int) -> tuple[int | None, int | None]:
+def code_split(code: int) -> tuple[int | None, int | None]:
     """(exit code, None) or (None, signal)."""
     if SIGNALLED_FROM < code <= SIGNALLED_FROM + signal.SIGRTMAX:
         return None, code - SIGNALLED_FROM

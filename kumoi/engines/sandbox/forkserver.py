@@ -247,7 +247,7 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
             with wrapper.failure_told(setting, task, lock):
                 if wake is None:
                     wake = _detach(setting, task)
-                if _needs_network(setting, task):
+                if setting.makes_network and not task["network"]:
                     network_of = _network_ensure(task, network_of)
                 wrapper.run(setting, task, lock, wake)
             os.close(lock)
@@ -260,13 +260,6 @@ def _become_supervisor(setting: Setting, task: Task, lock: int, offers: socket.s
         sys.stderr.flush()
     finally:
         os._exit(0)
-
-
-def _needs_network(setting: Setting, task: Task) -> bool:
-    """Whether the supervisor makes the attempt's network."""
-    if not setting.makes_network or task["network"]:
-        return False
-    return setting.runtime.inherits or task["port"] is not None
 
 
 def _network_ensure(task: Task, network_of: str | None) -> str | None:
@@ -287,7 +280,7 @@ def _detach(setting: Setting, task: Task) -> int:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.dup2(null, _CONTROL_FD)
     os.close(null)
-    return wrapper.prepare(setting, task["file_bytes"] if setting.runtime.inherits else None)
+    return wrapper.prepare(setting, task["file_bytes"] if setting.runtime.limits_files else None)
 
 
 def _offer(offers: socket.socket) -> tuple[Task, int] | None:

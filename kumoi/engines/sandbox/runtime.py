@@ -15,16 +15,23 @@ Told = Callable[[dict[str, object]], None]
 
 
 class Runtime(Protocol):
-    """A way to run commands. With `inherits` a command gets its network and the limit of its files from its
-    supervisor."""
+    """A way to run commands. With `limits_files` a supervisor limits the size of files, and the command
+    inherits that; otherwise it is this that limits it."""
 
-    inherits: bool
+    limits_files: bool
 
-    def launch(self, setting: Setting, task: Task, groups: list[str]) -> Launched:
+    def launch(self, setting: Setting, task: Task, groups: list[str], /) -> Launched:
         """Start the attempt's command, in its control groups. OSError if it cannot; then nothing runs."""
 
     def watch(
-        self, setting: Setting, task: Task, launched: Launched, oom: int | None, wake: int, told: Told | None
+        self,
+        setting: Setting,
+        task: Task,
+        launched: Launched,
+        oom: int | None,
+        wake: int,
+        told: Told | None,
+        /,
     ) -> Watch:
         """Who waits for it."""
 
@@ -37,7 +44,7 @@ class Runtime(Protocol):
 class Bubblewrap:
     """Runs each command in a bubblewrap."""
 
-    inherits = True
+    limits_files = True
 
     def __init__(self, hello: dict[str, object]) -> None:
         program = os.memfd_create("seccomp", os.MFD_CLOEXEC)
@@ -47,12 +54,19 @@ class Bubblewrap:
             etc, files = stage(etc, files)
         self._shared = Sandboxes(str(hello["bwrap"]), etc, files, program, system_arguments())
 
-    def launch(self, setting: Setting, task: Task, groups: list[str]) -> Launched:
+    def launch(self, setting: Setting, task: Task, groups: list[str], /) -> Launched:
         """See `Runtime.launch`."""
         return launch(self._shared, setting, task, groups)
 
     def watch(
-        self, setting: Setting, task: Task, launched: Launched, oom: int | None, wake: int, told: Told | None
+        self,
+        setting: Setting,
+        task: Task,
+        launched: Launched,
+        oom: int | None,
+        wake: int,
+        told: Told | None,
+        /,
     ) -> Watch:
         """See `Runtime.watch`."""
         return Watch(setting.layout, task, launched, oom, wake, told)
