@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import proof
+from demo import proof, services
 from demo.region import Region
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError, InvalidError, NotFoundError
@@ -76,6 +76,15 @@ class Demo:
             found.append(_impossible(acme, project.id))
         with self.step("another organization tries to read the job") as found:
             found.append(_refused(other, shards))
+        with self.step("deploy a service that searches the index") as found:
+            service = services.deploy(acme, project.id, HERE / "search.py")
+            found.append(f"{service.id} is ready at {service.url_path}")
+        with self.step("send it a bursty minute of requests; replicas follow") as found:
+            found += services.follow(acme, service, self.region.data_dir, console)
+        with self.step("leave it alone until it sleeps, then wake it") as found:
+            found.append(services.sleep(acme, service))
+            found.append(services.wake(service, self.region.data_dir))
+            found.append(acme.services.why(service.id).explanation)
         with self.step("usage") as found:
             used = acme.usage.organization("acme")
             found.append(f"{used.attempts} attempts, {used.wall_s:.1f} s wall, {used.cpu_s:.1f} s CPU")

@@ -22,6 +22,7 @@ def main() -> None:
         raise SystemExit(f"the shards hold {len(files)} files, a direct count finds {len(direct)}")
     result = {"files": len(files), "bytes": total, "words": len(words), "common": words.most_common(5)}
     Path("index.json").write_text(json.dumps(result))
+    Path("words.json").write_text(json.dumps(words))
     print(json.dumps(result))
 
 

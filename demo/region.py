@@ -30,6 +30,7 @@ class Region:
         began_s = time.perf_counter()
         command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(self.data_dir)]
         command += ["--listen", f"127.0.0.1:{self.port}", "--log-interval-s", "0.5"]
+        command += ["--gateway-listen", "127.0.0.1:0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
         with (self.data_dir / "plane.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
