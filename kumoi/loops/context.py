@@ -1,9 +1,10 @@
 """What every loop works on."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kumoi.engines.base import Engine
+from kumoi.providers.base import Provider
 from kumoi.store.database import Store
 from kumoi.store.vault import Vault
 
@@ -19,7 +20,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class LoopContext:
-    """The store, the engines by name, the clock, and whom to wake. `nudge` takes names of loops."""
+    """The store, engines and providers by name, the clock, and whom to wake. `nudge` takes names of loops."""
 
     store: Store
     engines: Mapping[str, Engine]
@@ -31,3 +32,5 @@ class LoopContext:
     cell: int = 0
     host_pool: str = ""
     retention: Retention = Retention()
+    region: str = ""
+    providers: Mapping[str, Provider] = field(default_factory=dict)

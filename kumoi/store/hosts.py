@@ -16,6 +16,7 @@ from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new
 from kumoi.store.locks import rows_lock
+from kumoi.store.machines import machine_pool_find
 from kumoi.store.schema import AnyRow, attempts, devices, events, hosts, is_live, pools
 from kumoi.store.writer import Move, insert_many, move_many
 
@@ -148,13 +149,16 @@ class _Look:
 
     def host_register(self, engine: str, report: HostSeen, pool: str) -> None:
         """A host that was never seen before."""
-        self.pool_id = self.pool_id or _pool_find(self.connection, engine, pool)
-        if self.pool_id is None:
+        # A machine of a provider joins the pool that borrowed it.
+        pool_id = machine_pool_find(self.connection, engine, report.name)
+        if pool_id is None:
+            pool_id = self.pool_id = self.pool_id or _pool_find(self.connection, engine, pool)
+        if pool_id is None:
             return
         host_id = id_new(IdKind.HOST, self.cell)
         rows, changes = devices_new(host_id, report.devices, self.now_us, self.cell)
         state = "draining" if changes.sick else "schedulable"
-        row = {"id": host_id, "pool_id": self.pool_id, "name": report.name, "state": state}
+        row = {"id": host_id, "pool_id": pool_id, "name": report.name, "state": state}
         self.hosts.append(row | _facts(report) | {"seen_us": self.now_us})
         self.devices += rows
         detail = {

@@ -1,8 +1,10 @@
 """Machines of providers, and how the pools that borrow them follow demand."""
 
 from sqlalchemy import (
+    Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -10,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
     text,
 )
 
@@ -65,3 +68,8 @@ machines = Table(
     CheckConstraint("state <> 'ready' OR (host_id IS NOT NULL AND ready_us IS NOT NULL)", name="ready"),
     CheckConstraint("(state IN ('released', 'failed')) = (ended_us IS NOT NULL)", name="ended"),
 )
+
+
+def machine_is_live() -> ColumnElement[bool]:
+    """A machine that is paid for, as the partial index has it."""
+    return literal_column(f"machines.{LIVE_MACHINE}", Boolean)
