@@ -15,6 +15,7 @@ from kumoi.client.log import Log
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
+from kumoi.client.scalings import Scalings
 from kumoi.client.services import Services
 from kumoi.client.shares import Budgets, FairShares, Quotas, Rates, Reservations
 
@@ -36,6 +37,7 @@ class _Client(Group[D], Generic[D]):
         self.tokens: Tokens[D] = Tokens(driver)
         self.jobs: Jobs[D] = Jobs(driver)
         self.services: Services[D] = Services(driver)
+        self.scalings: Scalings[D] = Scalings(driver)
         self.files: Files[D] = Files(driver)
         self.secrets: Secrets[D] = Secrets(driver)
         self.sites: Sites[D] = Sites(driver)

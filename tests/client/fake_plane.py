@@ -36,6 +36,7 @@ from fake_rows import (
     RATE,
     RESERVATION,
     ROLE_BINDING,
+    SCALING_RECORD,
     SITE_ROW,
     TOKEN,
     TOKEN_ID,
@@ -230,6 +231,7 @@ class FakePlane:
             ("PUT", "/v1/device-models/([^/]+)", self.device_model_put),
             ("GET", "/v1/plans", lambda a: page(a, [DECISION_ROW])),
             ("GET", f"/v1/plans/{DECISION}", lambda a: reply(200, DECISION_RECORD)),
+            ("GET", f"/v1/scalings/{SCALING_RECORD.id}", lambda a: reply(200, SCALING_RECORD)),
         ]
 
     def work_table(self) -> list[tuple[str, str, Handler]]:

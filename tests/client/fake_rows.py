@@ -44,6 +44,7 @@ from kumoi.model.places import (
 )
 from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import Usage
+from kumoi.model.scalings import ScalingRecord
 from kumoi.model.shares import Budget, FairShare, Quota, QuotaResource, Rate, Reservation
 
 TOKEN = "kumoi_" + "A" * 43 + "abcdef"
@@ -73,6 +74,7 @@ WHOAMI = Whoami(USER, PrincipalKind.USER, "admin", ORG, "acme", (ROLE_BINDING,),
 PROJECT_ROW = Project(PROJECT, ORG, "genome", "active", "general", "JP", AT, 1)
 SITE_ROW = Site(SITE, "tokyo", "JP", (SiteFunction.COMPUTE,), "", {}, AT)
 DECISION_ROW = PlanSummary(DECISION, POOL, "kumoi", AT, "0" * 64)
+SCALING_RECORD = ScalingRecord(id_make(IdKind.SCALING), id_make(IdKind.SERVICE), AT, 2, "{}", "0" * 64, b"x")
 DECISION_RECORD = PlanRecord(DECISION, POOL, "kumoi", 7, AT, "0" * 64, "{}", ())
 QUOTA = Quota(ORG, QuotaResource.CPU_MILLI, 8_000, 500, 3)
 BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)

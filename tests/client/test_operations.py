@@ -118,6 +118,11 @@ TABLE: list[tuple[str, Call, Check]] = [
         lambda r: (r.name, r.attested) == ("H200 NVL", False),
     ),
     ("plans.list", lambda c: c.plans.list(), lambda r: r == [rows.DECISION_ROW]),
+    (
+        "scalings.get",
+        lambda c: c.scalings.get(rows.SCALING_RECORD.id),
+        lambda r: r == rows.SCALING_RECORD,
+    ),
     ("plans.get", lambda c: c.plans.get(rows.DECISION), lambda r: r == rows.DECISION_RECORD),
     (
         "jobs.create",

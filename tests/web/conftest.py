@@ -10,9 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from kumoi.app.plane import Plane
+from kumoi.core.autoscale.decide import decide, scaler_new
+from kumoi.core.autoscale.inputs import (
+    Inputs,
+    ScaleRules,
+    Seen,
+    inputs_digest,
+    inputs_pack,
+    inputs_unpack,
+)
 from kumoi.core.replica_jobs import replica_job
 from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.loops.runner import Runner
@@ -163,6 +173,27 @@ class World:
         answer = self.api(tenant.admin, "POST", f"/v1/projects/{tenant.project}/services", body)
         assert answer.status_code == 201, answer.text
         return answer.json()
+
+    def scaling(self, service: str) -> str:
+        """A decision of the autoscaler about a service, as the services loop records it."""
+        state = scaler_new("kumoi")
+        inputs = inputs_unpack(inputs_pack(Inputs(ScaleRules(), state, Seen(T0_US, arrivals=9))))
+        decision = decide(inputs.rules, inputs.state, inputs.seen)
+        reason = {"code": decision.reason, "figures": dict(decision.figures)}
+        row = {
+            "id": id_new(IdKind.SCALING),
+            "service_id": service,
+            "at_us": T0_US,
+            "wanted": decision.wanted,
+            "ready": 0,
+            "waiting": 0,
+            "demand_milli": 0,
+            "reason": msgspec.json.encode(reason).decode(),
+            "digest": inputs_digest(inputs),
+            "inputs": inputs_pack(inputs),
+        }
+        self.plane.store.commit_wait(Change([(schema.scalings, [row])]))
+        return str(row["id"])
 
     def replica(self) -> tuple[str, str, str]:
         """A service of acme with one replica that waits for a host that never comes: their ids, its job."""

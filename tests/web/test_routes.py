@@ -236,6 +236,9 @@ class Scene:
     def replica(self, route: Route) -> str:
         return str(self.made_replica)
 
+    def scaling(self, route: Route) -> str:
+        return str(self.world.scaling(self.world.service()["id"]))
+
     def resource(self, route: Route) -> str:
         path = f"/v1/organizations/{self.world.acme.id}/quotas/disk_bytes"
         assert self.world.api(self.world.operator, "PUT", path, {"most": 1 << 50}).status_code in (200, 201)

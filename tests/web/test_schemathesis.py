@@ -81,6 +81,7 @@ def known(own_world: Any) -> dict[str, str]:
     found = {
         "service": service,
         "replica": replica,
+        "scaling": world.scaling(service),
         "organization": world.acme.id,
         "resource": "cpu_milli",
         "reservation": reserved.json()["id"],

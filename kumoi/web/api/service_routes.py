@@ -2,6 +2,7 @@
 
 from kumoi.model.access import Action
 from kumoi.model.records import Page
+from kumoi.model.scalings import ScalingRecord
 from kumoi.model.services import (
     Replica,
     Revision,
@@ -12,7 +13,7 @@ from kumoi.model.services import (
     ServiceSummary,
     ServiceWhy,
 )
-from kumoi.web.api import rollouts, services
+from kumoi.web.api import rollouts, scalings, services
 from kumoi.web.api.parameters import PageQuery, ServiceListQuery, ServiceWhyQuery
 from kumoi.web.api.route import Route
 
@@ -71,6 +72,7 @@ SERVICE_ROUTES: tuple[Route, ...] = (
         ServiceWhy,
         query=ServiceWhyQuery,
     ),
+    Route("GET", "/v1/scalings/{scaling}", scalings.scaling_read, A.SERVICE_READ, ScalingRecord),
     Route(
         "GET",
         f"{_SERVICE}/revisions",
