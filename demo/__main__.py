@@ -85,6 +85,7 @@ class Demo:
             found.append(services.sleep(acme, service))
             found.append(services.wake(service, self.region.data_dir))
             found.append(acme.services.why(service.id).explanation)
+            found.append(services.delete(acme, service))
         with self.step("usage") as found:
             used = acme.usage.organization("acme")
             found.append(f"{used.attempts} attempts, {used.wall_s:.1f} s wall, {used.cpu_s:.1f} s CPU")

@@ -66,6 +66,15 @@ def wake(service: Service, data_dir: Path) -> str:
     return f"answered after {heard.waits_s[0]:.2f} s, the search itself included"
 
 
+def delete(client: Kumoi, service: Service) -> str:
+    """Delete the service; its replicas finish what they do."""
+    client.services.delete(service.id, client.services.get(service.id).version)
+    for found in client.services.watch(service.id, timeout_s=READY_S):
+        if found.state == "deleted":
+            break
+    return "deleted, no replica left"
+
+
 def address(data_dir: Path) -> tuple[str, int]:
     """Where the gateway of this region listens."""
     found = json.loads((data_dir / "run" / "gateway.json").read_text())
