@@ -16,7 +16,7 @@ class Picture:
 
     def draw(self, lines: list[str]) -> None:
         """Put these lines in the place of those before."""
-        self._shown.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"), refresh=True)
+        self._shown.update(Text("\n".join(lines)), refresh=True)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from kumoi.cli.language import _
 from kumoi.cli.text import text_pad
 from kumoi.model.services import ScaleStep, Service
-from kumoi.model.time import time_parse
+from kumoi.model.time import US_PER_S, time_parse
 
 WIDTH_MIN, WIDTH_MAX = 40, 160
 HEIGHT, DEMAND_HEIGHT = 8, 4
@@ -17,7 +17,7 @@ READY, STARTING, MISSING, WANTED, DEMAND = "#", "+", ".", "-", "*"
 def bar_lines(service: Service, last: ScaleStep | None, width: int) -> Iterator[str]:
     """How many replicas there are of those wanted, and how full they are."""
     scale = service.spec.scale
-    bar = max(min(width - 50, BAR_MAX), 10)
+    bar = max(min(width - 80, BAR_MAX), 10)
     most = max(scale.max_replicas, service.ready + service.starting, service.wanted)
     ready, started, wanted = (
         -(-amount * bar // most)
@@ -76,15 +76,15 @@ def chart_lines(steps: Sequence[ScaleStep], width: int) -> Iterator[str]:
 
 
 def _by_column(steps: Sequence[ScaleStep], columns: int) -> list[ScaleStep]:
-    """One decision for each column of time: the last, or where none was taken the one before."""
-    since_us, until_us = time_parse(steps[0].at), time_parse(steps[-1].at)
-    count = min(columns, len(steps))
-    span_us = max(until_us - since_us, 1)
+    """What held at the end of each column of time, a second at least: the last decision until then."""
+    times_us = [time_parse(step.at) for step in steps]
+    span_us = times_us[-1] - times_us[0]
+    count = max(min(columns, span_us // US_PER_S + 1), 1)
     shown: list[ScaleStep] = []
     position = 0
     for column in range(1, count + 1):
-        end_us = since_us + span_us * column // count
-        while position + 1 < len(steps) and time_parse(steps[position + 1].at) <= end_us:
+        end_us = times_us[0] + span_us * column // count
+        while position + 1 < len(steps) and times_us[position + 1] <= end_us:
             position += 1
         shown.append(steps[position])
     return shown

@@ -351,8 +351,8 @@ def _rolled_out(session: Session, made: Service, timeout_s: float | None) -> Ser
     told: set[str] = set()
     for seen in session.client.services.watch(made.id, timeout_s=timeout_s):
         for condition in seen.conditions:
-            if condition.text not in told:
-                told.add(condition.text)
+            if condition.code not in told:
+                told.add(condition.code)
                 session.out.note(f"! {condition.text}")
         made = seen
         if seen.rollout in ("done", "failed") or seen.state != "active":

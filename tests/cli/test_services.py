@@ -180,7 +180,7 @@ def test_delete_names_the_version_that_was_seen(kumoi, plane, web):
 
 
 def test_the_bars_have_a_cell_for_what_there_is(web):
-    drawn = list(bar_lines(replace(web, ready=2, starting=1, wanted=4), step_make(4), 100))
+    drawn = list(bar_lines(replace(web, ready=2, starting=1, wanted=4), step_make(4), 130))
     assert drawn[0].count("#") == 25
     assert drawn[0].count("+") == 13
     assert "[" + "#" * 25 + "+" * 13 + "." * 12 + "]" in drawn[0]
@@ -188,7 +188,7 @@ def test_the_bars_have_a_cell_for_what_there_is(web):
     empty = list(bar_lines(replace(web, starting=0, wanted=0), None, 40))
     assert len(empty) == 1
     assert "[          ]" in empty[0]
-    waiting = list(bar_lines(web, step_make(1), 100))
+    waiting = list(bar_lines(web, step_make(1), 130))
     assert "*" * 50 in waiting[1]
 
 
@@ -200,6 +200,10 @@ def test_the_chart_has_a_column_for_each_time(web):
     assert drawn[7].startswith("   2.5|")
     assert drawn[8] == "      +" + "-" * 20
     assert drawn[-2] == " " * 7 + "08:00:00" + "08:00:19".rjust(12)
+    later = replace(step_make(9), at="2026-11-23T08:01:00.000000Z")
+    sparse = list(chart_lines([step_make(0), step_make(5), later], 200))
+    assert sparse[0] == "    10|" + " " * 60 + "-"
+    assert sparse[7] == "   1.2|" + "-" * 5 + "#" * 56
     many = [step_make(number) for number in range(60)]
     assert max(map(len, chart_lines(many, 40))) <= 60
     assert all(len(line) <= 40 for line in list(chart_lines(many, 40))[:-1])
