@@ -43,6 +43,8 @@ CLIENT_VARIABLES = frozenset(
 )
 @click.option("--host-pool", help="The pool that this machine joins when it is first seen.")
 @click.option("--host-memory-bytes", type=int, help="Memory that this machine offers.")
+@click.option("--podman/--no-podman", default=None, help="Whether this machine runs containers too.")
+@click.option("--podman-registries", help="Registries that images may be pulled from, HOST[:PORT] each.")
 @click.option("--gateway/--no-gateway", default=None, help="Whether this starts the gateway of services.")
 @click.option("--gateway-listen", help="HOST:PORT of the gateway; port 0 takes a free one.")
 def up(data_dir: Path | None, **flags: object) -> None:

@@ -13,8 +13,6 @@ from kumoi.app.founding import FoundedRegion, region_found
 from kumoi.app.pages import Cursors
 from kumoi.app.plane import Plane, Region
 from kumoi.core.tokens import SECRET_BYTES, token_format
-from kumoi.engines.base import Engine, EngineUnavailable
-from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.guard.decide import Guard
 from kumoi.guard.packaged import POLICY_TEXTS, SCHEMA_TEXT
 from kumoi.ledger.checkpoint import checkpoint_open
@@ -33,6 +31,7 @@ from kumoi.loops.runner import Loop, Runner
 from kumoi.loops.services import ServicesMemory, services_activate
 from kumoi.loops.tasks import tasks_activate
 from kumoi.loops.upkeep import upkeep_activate
+from kumoi.main.engines import engines_build as _engines_build
 from kumoi.main.gateway_child import GatewayChild
 from kumoi.model.settings import Settings
 from kumoi.store.database import Store
@@ -188,31 +187,6 @@ def _file_write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)
-
-
-def _engines_build(settings: Settings, incarnation: str) -> dict[str, Engine]:
-    """The engines of this machine. Without bubblewrap the plane serves, and runs nothing."""
-    try:
-        engine = SandboxEngine(
-            settings.data_dir,
-            incarnation,
-            host_name=settings.host_name or _host_name(),
-            cpu_milli=settings.host_cpu_milli or None,
-            memory_bytes=settings.host_memory_bytes or None,
-            files_root=settings.data_dir / "objects",
-            # A task asks for a network only where the operator's pool allows it (app.jobs).
-            network_host=True,
-        )
-    except EngineUnavailable as error:
-        _log.warning("this plane runs no work: %s", error)
-        return {}
-    return {engine.name: engine}
-
-
-def _host_name() -> str:
-    """The machine's name in the form of names."""
-    letters = "".join(c if c.isalnum() and c.isascii() else "-" for c in os.uname().nodename.lower())
-    return letters.strip("-")[:63] or "host-1"
 
 
 def _loops_build(

@@ -10,6 +10,10 @@ from kumoi.model.ids import END, Id, Name
 PROJECT_UID_BASE = 200_000
 """A project's tasks and files belong to the operating-system user `PROJECT_UID_BASE` + its number."""
 
+ENGINES_OF_COMMANDS = ("sandbox",)
+ENGINES_OF_CONTAINERS = ("podman",)
+"""Which engines run only commands, and which only images. The first of each is the one to recommend."""
+
 
 CountryCode = Annotated[str, Meta(pattern=rf"^[A-Z]{{2}}{END}")]
 """ISO 3166-1 alpha-2."""

@@ -23,6 +23,10 @@ class Settings:
     host_pool: str = ""
     host_cpu_milli: int = 0
     host_memory_bytes: int = 0
+    podman: bool = False
+    podman_cpu_milli: int = 0
+    podman_memory_bytes: int = 0
+    podman_registries: str = ""
     task_log_retention_s: int = 30 * 86_400
     job_retention_s: int = 400 * 86_400
     plan_retention_s: int = 30 * 86_400

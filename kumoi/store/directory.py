@@ -152,6 +152,7 @@ def _pool(connection: Connection, name_or_id: str) -> PoolPlace | None:
         isolation=IsolationClass(row.isolation),
         network_allowed=row.network_allowed,
         data_classes=msgspec.json.decode(row.data_classes, type=tuple[str, ...]),
+        engine=row.engine,
     )
     return PoolPlace(row.id, row.state, facts)
 

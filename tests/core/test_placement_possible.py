@@ -40,6 +40,7 @@ GIB = 1 << 30
 POOL = PoolFacts("default", "tokyo-1", "JP", {"osaka": 9}, IsolationClass.CONTAINER, False, ())
 BOUND = DataBinding("general", "JP")
 JOB = JobSpec(command=("true",))
+IMAGE = "localhost/x@sha256:" + "0" * 64
 
 device_groups = st.builds(
     DeviceGroup,
@@ -332,6 +333,13 @@ def test_what_contradicts_itself_is_refused(spec: JobSpec, code: str | None, at:
         (rules(isolation=IsolationClass.VM), {}, BOUND, "pool_isolation", "/rules/isolation",
          {"offered": "container", "wanted": "vm"}),
         (rules(isolation=IsolationClass.HOST), {}, BOUND, None, None, {}),
+        (JobSpec(image=IMAGE), {"engine": "sandbox"}, BOUND, "image_needs_containers", "/image",
+         {"engine": "podman"}),
+        (JOB, {"engine": "podman"}, BOUND, "container_needs_image", "/image", {"engine": "sandbox"}),
+        (JobSpec(image=IMAGE), {"engine": "podman"}, BOUND, None, None, {}),
+        (JobSpec(command=("x",), image=IMAGE), {"engine": "podman"}, BOUND, None, None, {}),
+        (JOB, {"engine": "sandbox"}, BOUND, None, None, {}),
+        (JobSpec(image=IMAGE), {"engine": "other"}, BOUND, None, None, {}),
         (JOB, {}, DataBinding("general", "DE"), "pool_data_class", "/pool",
          {"country": "JP", "jurisdiction": "DE"}),
         (JOB, {"data_classes": ("general",)}, DataBinding("general", "DE"), None, None, {}),

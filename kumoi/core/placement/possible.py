@@ -18,7 +18,7 @@ from kumoi.model.jobs import (
     Resources,
     SpreadOver,
 )
-from kumoi.model.places import IsolationClass
+from kumoi.model.places import ENGINES_OF_COMMANDS, ENGINES_OF_CONTAINERS, IsolationClass
 
 _STRENGTH = {isolation: strength for strength, isolation in enumerate(IsolationClass)}
 
@@ -52,7 +52,7 @@ class HostGroup:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """What a pool promises, whatever runs there now."""
+    """What a pool promises, whatever runs there now. An `engine` that is not known here may run anything."""
 
     name: str
     site: str
@@ -61,6 +61,7 @@ class PoolFacts:
     isolation: IsolationClass
     network_allowed: bool
     data_classes: tuple[str, ...]
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def job_contradiction(spec: JobSpec) -> Invalid | None:
 def pool_mismatch(pool: PoolFacts, spec: JobSpec, bound: DataBinding) -> Invalid | None:
     """The first promise of the pool that does not satisfy the job."""
     checks = (
+        _image_mismatch(pool, spec),
         _place_mismatch(pool, spec),
         _latency_mismatch(pool, spec.rules.latency),
         _promise_mismatch(pool, spec),
@@ -136,6 +138,28 @@ def hosts_mismatch(pool: PoolFacts, groups: Sequence[HostGroup], spec: JobSpec) 
     if not any(on_one):
         return _nearest(pool, groups, spec.resources)
     return _gang_mismatch(pool, groups, on_one, spec) if spec.gang else None
+
+
+def _image_mismatch(pool: PoolFacts, spec: JobSpec) -> Invalid | None:
+    if spec.image is not None and pool.engine in ENGINES_OF_COMMANDS:
+        return Invalid(
+            "image_needs_containers",
+            "the pool {pool} runs commands in sandboxes, not images; choose a pool of the engine {engine}, "
+            "or give a command alone",
+            at="/image",
+            pool=pool.name,
+            engine=ENGINES_OF_CONTAINERS[0],
+        )
+    if spec.image is None and pool.engine in ENGINES_OF_CONTAINERS:
+        return Invalid(
+            "container_needs_image",
+            "the pool {pool} runs containers; give an `image` by digest, or choose a pool of the "
+            "engine {engine}",
+            at="/image",
+            pool=pool.name,
+            engine=ENGINES_OF_COMMANDS[0],
+        )
+    return None
 
 
 def _place_mismatch(pool: PoolFacts, spec: JobSpec) -> Invalid | None:
