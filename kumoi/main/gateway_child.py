@@ -74,11 +74,10 @@ class GatewayChild:
 
     def end(self) -> None:
         """Ask the gateway to end. For one that has nothing to carry."""
-        if not self.answers():
-            return
-        with contextlib.suppress(OSError, msgspec.MsgspecError):
-            found = msgspec.json.decode(self.control.with_suffix(".json").read_bytes(), type=_Found)
-            os.kill(found.pid, signal.SIGTERM)
+        if self.answers():
+            with contextlib.suppress(OSError, msgspec.MsgspecError):
+                found = msgspec.json.decode(self.control.with_suffix(".json").read_bytes(), type=_Found)
+                os.kill(found.pid, signal.SIGTERM)
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STARTED_S)
