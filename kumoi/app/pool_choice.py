@@ -30,7 +30,8 @@ class PoolChoice:
         Without a name it is `default`, or else the first other pool, by name, that fits the job's rules. One
         that is open and has hosts comes before those that are paused or have none.
         """
-        asked = (spec.pool, spec.resources, spec.rules, spec.network, spec.array_size if spec.gang else 0)
+        gang = spec.array_size if spec.gang else 0
+        asked = (spec.pool, spec.resources, spec.rules, spec.network, spec.image is None, gang)
         if asked not in self._chosen:
             try:
                 self._chosen[asked] = await self._choose(spec)

@@ -39,6 +39,7 @@ from kumoi.store.ids import id_new
 from kumoi.store.jobs import JobPlace, job_row
 
 RUN = RevisionSpec(8_080, ("/bin/serve",))
+IMAGE = "registry.example/web@sha256:" + "0" * 64
 
 
 class Site:
@@ -192,6 +193,7 @@ def test_the_same_key_makes_one_service(site: Site) -> None:
             "/run/secrets/KEY",
         ),
         ({"route": RouteSpec(path="/")}, "route_path_not_yours", "/route/path"),
+        ({"run": RevisionSpec(80, image=IMAGE)}, "image_needs_containers", "/run/image"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(

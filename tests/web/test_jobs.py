@@ -92,6 +92,11 @@ def test_a_batch_is_written_together_with_its_dependencies(world: Any) -> None:
         ([{"command": ["a"], "pool": "never-was"}], "pool_unknown", None),
         ([{"command": ["a"], "secrets": {"KEY": "never-was"}}], "secret_unknown", None),
         ([{"command": ["a"], "network": True}], "network_not_allowed", None),
+        (
+            [{"command": ["a"]}, {"image": "web@sha256:" + "0" * 64}],
+            "image_needs_containers",
+            "/jobs/1/image",
+        ),
     ],
 )
 def test_a_bad_batch_writes_nothing(world: Any, jobs: list[Any], code: str, at: str | None) -> None:
