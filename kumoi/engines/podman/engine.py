@@ -123,8 +123,8 @@ class PodmanEngine(LocalEngine):
             return
         for row in json.loads(listed or "[]"):
             ref = str((row.get("Labels") or {}).get(LABEL_REF, ""))
-            if ref_is_valid(ref) and not Path(self._layout.live, ref).exists():
-                self._container_remove(self._networks.name(ref))
+            if not (ref_is_valid(ref) and Path(self._layout.live, ref).exists()):
+                self._container_remove(str(row["Id"]))
 
     def _container_remove(self, name: str) -> bool:
         """Whether it is gone."""
