@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import AttemptOutcome, JobSpec
+from kumoi.model.services import RevisionSpec, ServiceSpec
 from kumoi.store import (
     attempts,
     hosts,
@@ -25,12 +26,13 @@ from kumoi.store import (
     plans,
     retention,
     schema,
+    services,
     tasks,
 )
 from kumoi.store.attempts import AttemptEnd
 from kumoi.store.database import Store
 from kumoi.store.events import event_list, event_list_logged
-from kumoi.store.ids import ids_new
+from kumoi.store.ids import id_new, ids_new
 from kumoi.store.log import log_append
 from kumoi.store.writer import insert_many
 
@@ -45,7 +47,9 @@ HOUR_US = 3_600_000_000
 LARGE = {
     *("jobs", "job_dependencies", "tasks", "attempts", "attempt_devices", "events", "usage_intervals"),
     *("idempotency_keys", "plans", "tombstones", "log_tiles", "log_bundles"),
+    *("services", "revisions", "replicas", "scalings", "service_routes"),
 }
+SERVICE = ServiceSpec(RevisionSpec(8_080, ("serve",)), "web")
 PARTIAL = re.compile(
     r"USING (COVERING )?INDEX (ix_tasks_queue|ix_jobs_(pending|waiting|ended)|ix_attempts_(live|log|due)"
     r"|ix_attempts_engine|ix_tombstones_kept|ix_events_unlogged|uq_attempts_live_task|ix_attempt_devices_held)"
@@ -63,6 +67,7 @@ class Filled:
         self.task_ids = ids_new(IdKind.TASK, RECENT - 1_000)
         self.attempt_ids = ids_new(IdKind.ATTEMPT, ENDED_ATTEMPTS + LIVE_ATTEMPTS)
         self.plan_ids = ids_new(IdKind.PLAN, PLANS)
+        self.service = id_new(IdKind.SERVICE)
         self.store.transact_wait(None, self._fill)
 
     def _fill(self, connection: Connection) -> None:
@@ -73,6 +78,7 @@ class Filled:
             connection, schema.attempts, [self._attempt(n) for n in range(ENDED_ATTEMPTS + LIVE_ATTEMPTS)]
         )
         insert_many(connection, schema.plans, [self._plan(n) for n in range(PLANS)])
+        insert_many(connection, schema.services, [self._service()])
         row = self.region.event()
         event_ids = ids_new(IdKind.EVENT, RECENT)
         insert_many(
@@ -91,6 +97,18 @@ class Filled:
             if n >= first:
                 state, ended_us = other, None
         return {"id": self.job_ids[n], "state": state, "ended_us": ended_us}
+
+    def _service(self) -> dict[str, Any]:
+        return {
+            "id": self.service,
+            "organization_id": self.region.organizations["one"],
+            "project_id": self.region.projects["one"],
+            "pool_id": self.region.pool,
+            "name": "web",
+            "spec": services.spec_text(SERVICE),
+            "created_us": T0_US,
+            "created_by": self.region.users["one"],
+        }
 
     def _task(self, n: int) -> dict[str, Any]:
         state = "succeeded" if n < RECENT - 1_500 else "queued"
@@ -222,6 +240,13 @@ QUERIES: dict[str, Any] = {
     "logs_to_purge": lambda c, f: retention.logs_to_purge(c, "fake", T0_US + 10, 500),
     "tombstones_to_purge": lambda c, f: retention.tombstones_to_purge(c, "fake", 500),
     "purged_record": lambda c, f: retention.purged_record(c, f.attempt_ids[:10], ["a"]),
+    "service_list": lambda c, f: services.service_list(c, f.region.projects["one"], None, 100, f.service),
+    "service_count": lambda c, f: services.service_count(c, f.region.projects["one"]),
+    "service_show": lambda c, f: services.service_show(c, services.service_get(c, f.service)),
+    "revision_list": lambda c, f: services.revision_list(c, f.service, 100, 7),
+    "replica_list": lambda c, f: services.replica_list(c, f.service, 100, f.service),
+    "scaling_list": lambda c, f: services.scaling_list(c, f.service, 100),
+    "routes_claim": lambda c, f: services.routes_claim(c, f.service, f.region.projects["one"], SERVICE),
     "event_list": lambda c, f: event_list(c, f.region.organizations["one"], 100, None),
     "event_list_logged": lambda c, f: event_list_logged(c, f.region.organizations["one"], 5, 100),
     "log_append": lambda c, f: log_append(
@@ -236,6 +261,10 @@ SORTED_BY_INDEX = (
     "job_list",
     "job_list by state",
     "jobs_expand",
+    "service_list",
+    "revision_list",
+    "replica_list",
+    "scaling_list",
     "event_list",
     "event_list_logged",
 )
