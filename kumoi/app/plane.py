@@ -24,6 +24,7 @@ from kumoi.model.errors import (
     Unavailable,
 )
 from kumoi.model.idempotency import IdempotencyKey, Written
+from kumoi.providers.base import Provider
 from kumoi.store.access import TokenHolder, token_holder_find
 from kumoi.store.database import Connection, Store
 from kumoi.store.directory import Directory
@@ -84,6 +85,7 @@ class Plane:
     region: Region
     data_dir: Path
     engines: Mapping[str, Engine] = field(default_factory=dict)
+    providers: Mapping[str, Provider] = field(default_factory=dict)
     nudge: Callable[..., None] = _nobody
     clock_us: Callable[[], int] = _now_us
     monotonic_s: Callable[[], float] = time.monotonic

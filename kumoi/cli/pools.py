@@ -6,6 +6,7 @@ from kumoi.cli.command import Group, option
 from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
+from kumoi.cli.machines import autoscale
 from kumoi.cli.output import Column
 from kumoi.cli.session import NAMES_MAX, Session, limit_option, pass_session
 from kumoi.model.places import IsolationClass, PoolCreate
@@ -24,6 +25,9 @@ COLUMNS = (
 @click.group("pool", cls=Group)
 def pool() -> None:
     """Pools of machines."""
+
+
+pool.add_command(autoscale)
 
 
 @pool.command("list")

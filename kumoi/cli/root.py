@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "job": Entry("kumoi.cli.jobs:job", "Run work, follow it, ask why it waits."),
     "service": Entry("kumoi.cli.services:service", "Programs that are kept running for requests."),
     "host": Entry("kumoi.cli.hosts:host", "Machines."),
+    "machine": Entry("kumoi.cli.machines:machine", "Machines that providers lend."),
     "pool": Entry("kumoi.cli.pools:pool", "Pools of machines."),
     "plan": Entry("kumoi.cli.plans:plan", "What placement decided."),
     "replay": Entry("kumoi.main.replay:replay", "Decide a recorded placement again, and compare."),

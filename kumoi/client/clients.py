@@ -12,6 +12,7 @@ from kumoi.client.files import Files
 from kumoi.client.groups import D, Group, Operation
 from kumoi.client.jobs import Jobs
 from kumoi.client.log import Log
+from kumoi.client.machines import Autoscales, Machines
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
@@ -42,6 +43,8 @@ class _Client(Group[D], Generic[D]):
         self.secrets: Secrets[D] = Secrets(driver)
         self.sites: Sites[D] = Sites(driver)
         self.pools: Pools[D] = Pools(driver)
+        self.autoscales: Autoscales[D] = Autoscales(driver)
+        self.machines: Machines[D] = Machines(driver)
         self.hosts: Hosts[D] = Hosts(driver)
         self.plans: Plans[D] = Plans(driver)
         self.capacity: CapacityAccount[D] = CapacityAccount(driver)

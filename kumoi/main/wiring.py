@@ -23,6 +23,7 @@ from kumoi.loops.gateway_link import GatewayLink
 from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
+from kumoi.loops.machines import machines_activate
 from kumoi.loops.orphans import orphans_activate
 from kumoi.loops.placement import placement_activate
 from kumoi.loops.placement_memory import PlacementMemory
@@ -34,12 +35,15 @@ from kumoi.loops.upkeep import upkeep_activate
 from kumoi.main.engines import engines_build as _engines_build
 from kumoi.main.gateway_child import GatewayChild
 from kumoi.model.settings import Settings
+from kumoi.providers.base import Provider
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
 from kumoi.store.vault import Vault, key_file_ensure, key_file_read
 
+MACHINES_REST_S = 1.0
+"""Providers are not asked more often than this."""
 GATHER_S = 0.05
 """Under load what is submitted meanwhile is placed together; what comes to an idle plane does not wait."""
 SERVICES_REST_S = 0.01
@@ -68,6 +72,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     )
     vault = Vault(secrets_key)
     engines = _engines_build(settings, founded.incarnation)
+    providers = _providers_build(settings)
     plane = Plane(
         store=store,
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
@@ -77,6 +82,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         region=region,
         data_dir=settings.data_dir,
         engines=engines,
+        providers=providers,
     )
 
     def nudge(*names: str) -> None:
@@ -92,6 +98,8 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         platform_organization_id=founded.platform_organization_id,
         cell=founded.cell,
         host_pool=settings.host_pool,
+        region=founded.name,
+        providers=providers,
         retention=Retention(
             settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
         ),
@@ -189,6 +197,16 @@ def _file_write(path: Path, text: str) -> None:
     part.rename(path)
 
 
+def _providers_build(settings: Settings) -> dict[str, Provider]:
+    """Where machines can be borrowed. Raises ValueError or OSError for a file that is not as it should be."""
+    if not settings.providers_file:
+        return {}
+    # Not at the top: most planes borrow nothing.
+    from kumoi.providers.file import providers_read
+
+    return providers_read(Path(settings.providers_file))
+
+
 def _loops_build(
     context: LoopContext, gateway: GatewayLink, signer: Signer, settings: Settings
 ) -> list[Loop]:
@@ -202,6 +220,7 @@ def _loops_build(
         ),
         Loop("upkeep", partial(upkeep_activate, context), 5.0),
         Loop("hosts", partial(hosts_activate, context), 10.0),
+        Loop("machines", partial(machines_activate, context), 5.0, MACHINES_REST_S),
         Loop("orphans", partial(orphans_activate, context), 30.0),
         Loop(
             "ledger",

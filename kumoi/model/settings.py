@@ -21,6 +21,7 @@ class Settings:
     log_interval_s: float = 5.0
     host_name: str = ""
     host_pool: str = ""
+    providers_file: str = ""
     host_cpu_milli: int = 0
     host_memory_bytes: int = 0
     podman: bool = False

@@ -55,6 +55,15 @@ TABLE = [
     ("pool create gpu --site tokyo --isolation vm --network --shared", "name\tgpu"),
     ("pool pause default", "state\tpaused"),
     ("pool resume default", "state\topen"),
+    ("machine list --pool default", "mac-1\tready\tkyoto\ti-1"),
+    ("machine show mac-1", "host_hour_microyen\t50000000"),
+    ("pool autoscale show default", "needed\t4"),
+    (
+        "pool autoscale set default --provider kyoto --image i --size s --cpu 7.5 --memory 28Gi --boot 3m"
+        " --max 20 --headroom 0.5 --hold 10m --price 50 --budget 600",
+        "settings.host_cpu_milli\t7500",
+    ),
+    ("pool autoscale rm default", "removed: default"),
     ("site list", "tokyo\tJP\tcompute"),
     ("site create osaka --country JP --function compute --function operation", "name\tosaka"),
     ("quota list", "cpu_milli\t8000\t500"),

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import msgspec
 from fake_rows import (
     AT,
+    AUTOSCALE,
     BINDING,
     BUDGET,
     DECISION,
@@ -24,6 +25,7 @@ from fake_rows import (
     DECISION_ROW,
     FAIR_SHARE,
     HOST,
+    MACHINE_ROW,
     MODEL_ROW,
     ORG,
     PLAN,
@@ -166,7 +168,13 @@ class FakePlane:
         return missing(asked.path)
 
     def table(self) -> list[tuple[str, str, Handler]]:
-        return [*self.access_table(), *self.work_table(), *self.services.table(), *self.record_table()]
+        return [
+            *self.access_table(),
+            *self.machine_table(),
+            *self.work_table(),
+            *self.services.table(),
+            *self.record_table(),
+        ]
 
     def access_table(self) -> list[tuple[str, str, Handler]]:
         org, project = f"/v1/organizations/(?:{ORG}|acme)", f"/v1/projects/{PROJECT}"
@@ -232,6 +240,16 @@ class FakePlane:
             ("GET", "/v1/plans", lambda a: page(a, [DECISION_ROW])),
             ("GET", f"/v1/plans/{DECISION}", lambda a: reply(200, DECISION_RECORD)),
             ("GET", f"/v1/scalings/{SCALING_RECORD.id}", lambda a: reply(200, SCALING_RECORD)),
+        ]
+
+    def machine_table(self) -> list[tuple[str, str, Handler]]:
+        autoscale = f"/v1/pools/(?:{POOL}|default)/autoscale"
+        return [
+            ("GET", autoscale, lambda a: reply(200, AUTOSCALE)),
+            ("PUT", autoscale, lambda a: reply(200, replace(AUTOSCALE, settings=json.loads(a.body)))),
+            ("DELETE", autoscale, lambda a: Reply(204)),
+            ("GET", "/v1/machines", lambda a: page(a, [MACHINE_ROW])),
+            ("GET", f"/v1/machines/(?:{MACHINE_ROW.id}|mac-1)", lambda a: reply(200, MACHINE_ROW)),
         ]
 
     def work_table(self) -> list[tuple[str, str, Handler]]:

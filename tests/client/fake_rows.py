@@ -32,6 +32,7 @@ from kumoi.model.capacity import (
     Finding,
 )
 from kumoi.model.ids import IdKind, id_format
+from kumoi.model.machines import Autoscale, AutoscaleWrite, Machine
 from kumoi.model.places import (
     Device,
     DeviceHealth,
@@ -59,6 +60,7 @@ ORG = id_make(IdKind.ORGANIZATION)
 PROJECT = id_make(IdKind.PROJECT)
 USER = id_make(IdKind.USER)
 HOST = id_make(IdKind.HOST)
+MACHINE = id_make(IdKind.MACHINE)
 POOL = id_make(IdKind.POOL)
 SITE = id_make(IdKind.SITE)
 ATTEMPT = id_make(IdKind.ATTEMPT)
@@ -81,6 +83,20 @@ BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)
 FAIR_SHARE = FairShare(ORG, 2, 1)
 RATE = Rate(POOL, 1_000_000, 250_000, 350_000_000, 1)
 RESERVATION = Reservation(id_make(IdKind.RESERVATION), ORG, "launch", POOL, 4, AT, AT, "held", AT, 1)
+AUTOSCALE = Autoscale(
+    pool=POOL,
+    settings=AutoscaleWrite("kyoto", "image-1", "m.large", 8_000, 32 << 30, 180, 20),
+    machines=3,
+    needed=4,
+    reason="as many hosts as are needed",
+    digest="00",
+    decided_at=AT,
+    failures=0,
+    retry_at=None,
+    detail="",
+    version=5,
+)
+MACHINE_ROW = Machine(MACHINE, "mac-1", POOL, "kyoto", "i-1", "ready", "", HOST, 50_000_000, AT, AT, None, 3)
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)
 
 

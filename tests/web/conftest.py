@@ -30,6 +30,7 @@ from kumoi.main import wiring
 from kumoi.model.ids import IdKind
 from kumoi.model.services import RevisionSpec, ServiceSpec
 from kumoi.model.settings import Settings
+from kumoi.providers.fake import FakeProvider
 from kumoi.store import schema
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import JobPlace, job_row
@@ -158,6 +159,14 @@ class World:
         self.plane.store.commit_wait(Change([(schema.hosts, [row | size | {"seen_us": 1}])]))
         return host_id
 
+    def machine(self, pool: str) -> str:
+        """A machine of the pool that was given back."""
+        machine_id = id_new(IdKind.MACHINE)
+        row = {"id": machine_id, "pool_id": pool, "name": self.name("machine"), "provider": "fake"}
+        row |= {"settings": "{}", "state": "released", "host_hour_microyen": 1, "requested_us": T0_US}
+        self.plane.store.commit_wait(Change([(schema.machines, [row | {"ended_us": T0_US + 1}])]))
+        return machine_id
+
     def job(self, tenant: Tenant | None = None, **spec: Any) -> str:
         """A job of the tenant's project."""
         tenant = tenant or self.acme
@@ -259,8 +268,10 @@ def region_open(place: Path) -> Iterator[World]:
     host = replace(FAKE_HOST, cpu_milli=1_000_000, memory_bytes=4 << 40)
     engine = FakeEngine(lambda: time.time_ns() // 1_000, (host,))
     engine.name = "sandbox"
+    abroad = FakeProvider("abroad", "US")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring, "_engines_build", lambda *_: {"sandbox": engine})
+        patch.setattr(wiring, "_providers_build", lambda _: {"fake": FakeProvider(), "abroad": abroad})
         plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1, gateway=False))
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:

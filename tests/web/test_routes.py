@@ -62,6 +62,11 @@ MAY = {
         Action.POOL_CREATE: "o",
         Action.POOL_PAUSE: "o",
         Action.POOL_RESUME: "o",
+        Action.POOL_AUTOSCALE_READ: "o",
+        Action.POOL_AUTOSCALE_WRITE: "o",
+        Action.POOL_AUTOSCALE_DELETE: "o",
+        Action.MACHINE_LIST: "o",
+        Action.MACHINE_READ: "o",
         Action.HOST_LIST: "o",
         Action.HOST_READ: "o",
         Action.HOST_DRAIN: "o",
@@ -176,11 +181,14 @@ class Scene:
 
     def pool(self, route: Route) -> str:
         site = self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"]
-        return str(
-            created(self.world, self.world.operator, "/v1/pools", name=self.world.name("walk"), site=site)[
-                "id"
-            ]
-        )
+        made = created(self.world, self.world.operator, "/v1/pools", name=self.world.name("walk"), site=site)
+        if route.action in (Action.POOL_AUTOSCALE_READ, Action.POOL_AUTOSCALE_DELETE):
+            path = f"/v1/pools/{made['id']}/autoscale"
+            assert self.world.api(self.world.operator, "PUT", path, AUTOSCALE).status_code == 201
+        return str(made["id"])
+
+    def machine(self, route: Route) -> str:
+        return str(self.world.machine(self.pool(route)))
 
     def host(self, route: Route) -> str:
         if route.action == Action.HOST_DECLARE_LOST:
@@ -302,6 +310,7 @@ class Scene:
                 "site": self.world.api(self.world.operator, "GET", "/v1/sites").json()["items"][0]["id"],
             },
             "HostDedicate": lambda: {"organization": None},
+            "AutoscaleWrite": lambda: AUTOSCALE,
             "CapacityPlanCreate": self.capacity_plan_body,
             "DeviceModelWrite": lambda: {
                 "vendor": "Maker",
@@ -330,6 +339,15 @@ class Scene:
         return options
 
 
+AUTOSCALE = {
+    "provider": "fake",
+    "image": "image-1",
+    "size": "size-1",
+    "host_cpu_milli": 8_000,
+    "host_memory_bytes": 1 << 30,
+    "boot_s": 60,
+    "hosts_max": 0,
+}
 # What brings a resource into the state from which an action leads, and back to where others need it.
 BEFORE = {
     Action.ORGANIZATION_RESUME: ("resume", "suspend"),

@@ -48,6 +48,7 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("token", _id("tok"), "identifier of a token", False),
         ("pool", f"{_id('pool')}|{_NAME}", "identifier or name of a pool", False),
         ("host", f"{_id('host')}|{_NAME}", "identifier or name of a host", False),
+        ("machine", f"{_id('mac')}|{_NAME}", "identifier or name of a machine", False),
         ("capacity_plan", _id("cap"), "identifier of a plan of capacity", False),
         ("plan", _id("plan"), "identifier of a plan of placement", False),
         ("device_model", _MODEL_NAME, "name of a device model", True),

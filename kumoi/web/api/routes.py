@@ -64,6 +64,7 @@ from kumoi.web.api import (
     usage,
 )
 from kumoi.web.api.answer import Answer
+from kumoi.web.api.machine_routes import MACHINE_ROUTES
 from kumoi.web.api.openapi import document_build
 from kumoi.web.api.parameters import (
     CapacityQuery,
@@ -245,6 +246,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/v1/pools", pools.pool_create, A.POOL_CREATE, Pool, 201, PoolCreate, etag=True),
     Route("POST", "/v1/pools/{pool}/pause", pools.pool_pause, A.POOL_PAUSE, Pool, etag=True),
     Route("POST", "/v1/pools/{pool}/resume", pools.pool_resume, A.POOL_RESUME, Pool, etag=True),
+    *MACHINE_ROUTES,
     Route("GET", "/v1/hosts", hosts.host_list, A.HOST_LIST, Page[Host], query=HostListQuery),
     Route("GET", "/v1/hosts/{host}", hosts.host_read, A.HOST_READ, Host, etag=True),
     Route("POST", "/v1/hosts/{host}/drain", hosts.host_drain, A.HOST_DRAIN, Host, etag=True),
