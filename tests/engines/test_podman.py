@@ -133,6 +133,10 @@ def test_the_log_is_cut_at_its_limit(podman: Podman) -> None:
     assert (record.exit_code, sum(map(len, logs)), record.detail) == (0, 1_000, "log cut at its limit")
 
 
+def test_as_many_processes_as_anybody_may_ask_for(podman: Podman) -> None:
+    assert run(podman, "echo yes", limits={"processes": 1 << 20, "file_bytes": 1 << 50}) == "yes\n"
+
+
 def test_nothing_of_a_container_is_left_after_its_end(podman: Podman) -> None:
     spec = podman.spec("exit 0", secrets={"key": b"x"}, port=8_080)
     podman.engine.ensure([spec])

@@ -1,5 +1,8 @@
 """The argument list of `podman run`: what a container gets, and nothing else."""
 
+import resource
+
+from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.cgroups import PERIOD_US, QUOTA_US_MIN
 from kumoi.engines.sandbox.task import Task
 
@@ -8,7 +11,9 @@ PROJECT_DIR = "/project"
 SECRETS_DIR = "/run/secrets"
 HOSTNAME = "task"
 ENVIRONMENT = {"HOME": "/tmp"}  # noqa: S108
-OPEN_FILES = "1024:16384"
+OPEN_FILES = (1_024, 16_384)
+PROCESSES_FACTOR = 1_024
+"""The limit of processes counts all containers of a user, so it is far above one's; the group holds each."""
 TIMEOUT_MARGIN_S = 60
 """conmon ends a container that late after its wall time: only if its supervisor is gone."""
 
@@ -18,7 +23,7 @@ _ENVIRONMENT_LINE_MAX = 32 << 10
 FIXED = [
     *("--detach", "--init", "--pull=never", "--log-driver=passthrough", "--cgroups=no-conmon"),
     *("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--pids-limit=-1"),
-    *(f"--hostname={HOSTNAME}", "--ulimit=core=0:0", f"--ulimit=nofile={OPEN_FILES}"),
+    *(f"--hostname={HOSTNAME}", "--ulimit=core=0:0"),
 ]
 """The part that is the same for every container. The filter of system calls is podman's own default."""
 
@@ -47,8 +52,12 @@ def run_arguments(
     arguments += [f"--cgroup-parent={cgroup_parent}", *network]
     arguments += [f"--memory={task['memory_bytes'] + _MEMORY_MARGIN_BYTES}"]
     arguments += [f"--cpu-period={PERIOD_US}", f"--cpu-quota={quota_us}"]
-    arguments += [f"--ulimit=fsize={task['file_bytes']}:{task['file_bytes']}"]
-    arguments += [f"--ulimit=nproc={_processes(task)}:{_processes(task)}"]
+    file_bytes, processes = task["file_bytes"], min(task["processes"] * PROCESSES_FACTOR, _pids_max())
+    arguments += [
+        _ulimit("fsize", resource.RLIMIT_FSIZE, file_bytes, file_bytes),
+        _ulimit("nproc", resource.RLIMIT_NPROC, processes, processes),
+        _ulimit("nofile", resource.RLIMIT_NOFILE, *OPEN_FILES),
+    ]
     arguments += [f"--timeout={task['wall_time_s'] + TIMEOUT_MARGIN_S}"]
     arguments += [f"--shm-size={task['memory_bytes']}", f"--conmon-pidfile={conmon_pidfile}"]
     for path in ("/tmp", "/var/tmp"):  # noqa: S108
@@ -80,6 +89,14 @@ def _fits(name: str, value: str) -> bool:
     return name.isidentifier() and not {"\n", "\r"} & set(value) and len(value) < _ENVIRONMENT_LINE_MAX
 
 
-def _processes(task: Task) -> int:
-    """A ceiling for the user, who has all containers of the project; the group holds each to its own."""
-    return max(task["processes"], 1) * 1_024
+def _pids_max() -> int:
+    """How many processes there can be: podman takes that for its own limit, and hands on no more."""
+    return int(records.file_read("/proc/sys/kernel/pid_max") or b"32768")
+
+
+def _ulimit(name: str, which: int, soft: int, hard: int) -> str:
+    """At most what this process may hand on: podman fails where it is asked for more."""
+    _, ceiling = resource.getrlimit(which)
+    if ceiling != resource.RLIM_INFINITY:
+        soft, hard = min(soft, ceiling), min(hard, ceiling)
+    return f"--ulimit={name}={soft}:{hard}"
