@@ -1,5 +1,8 @@
 """The quickstart on a real region: a plane of its own process, real files, real jobs, the real log."""
 
+import contextlib
+import json
+import os
 import signal
 import socket
 import subprocess
@@ -8,7 +11,9 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from kumoi.client import Kumoi
@@ -30,6 +35,7 @@ class Region:
 
     def start(self) -> None:
         arguments = ["up", "--data-dir", str(self.data), "--listen", f"127.0.0.1:{self.port}"]
+        arguments += ["--gateway-listen", "127.0.0.1:0"]
         with (self.data.parent / "plane.log").open("a") as log:
             self.process = subprocess.Popen(
                 [
@@ -56,6 +62,12 @@ class Region:
         assert self.process.stdout is not None
         self.process.stdout.close()
 
+    @property
+    def gateway(self) -> dict[str, Any]:
+        """What the gateway says of itself, while there is one: its process outlives the plane."""
+        place = self.data / "run" / "gateway.json"
+        return dict(json.loads(place.read_text())) if place.exists() else {}
+
 
 @pytest.fixture(scope="module")
 def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
@@ -66,6 +78,8 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     found.start()
     yield found
     found.stop()
+    with contextlib.suppress(ProcessLookupError, KeyError):
+        os.kill(found.gateway["pid"], signal.SIGTERM)
 
 
 @pytest.fixture
@@ -146,6 +160,41 @@ def test_the_quickstart(kumoi, tenant, running_jobs, region, tmp_path):
     saved.write_text(saved.read_text().replace(placed["host"], "host_" + "0" * 26))
     assert kumoi("replay", saved).code == 8
     assert kumoi("replay", placed["plan"]).code == 1, "tenants may not see other organizations' work"
+
+
+def test_a_service_serves_sleeps_wakes_and_survives_a_broken_revision(
+    kumoi, tenant, running_jobs, region, tmp_path
+):
+    wait = ("--wait", "--timeout", "60")
+    serve = ("python3", "-m", "http.server", "8080")
+    made = kumoi("service", "create", "--name", "web", "--port", 8080, "--max", 2, *wait, "--", *serve)
+    assert made.code == 0, made.err
+    path = kumoi("service", "show", "web", "--json").json["url_path"]
+    url = f"http://{region.gateway['listen']}{path}/"
+    assert httpx.get(url, timeout=60).status_code == 200
+    ran = kumoi("service", "update", "web", *wait, "--", "sh", "-c", "echo broken; exit 3")
+    assert ran.code == 7
+    assert "exit code 3" in ran.err
+    assert httpx.get(url, timeout=60).status_code == 200
+    assert "broken" in kumoi("service", "logs", "web", "--replica", replica_of(kumoi, 2)).out
+    assert [line[:2] for line in kumoi("service", "revisions", "web").lines] == [
+        ["2", "failed"],
+        ["1", "serving"],
+    ]
+    step = kumoi("service", "why", "web", "--json").json["steps"][-1]
+    assert kumoi("replay", step["plan"], "--json").json["same"] is True
+    assert kumoi("job", "list").lines == []
+    assert kumoi("service", "delete", "web").code == 0
+    followed = kumoi("service", "show", made.out.strip(), "--follow")
+    assert followed.lines[-1][1] == "deleted"
+
+
+def replica_of(kumoi, revision: int) -> str:
+    """A replica of a revision that has ended."""
+    for line in kumoi("service", "replicas", "web").lines:
+        if line[1:3] == [str(revision), "ended"]:
+            return line[0]
+    raise AssertionError(f"no replica of revision {revision} has ended")
 
 
 def test_retried_attempts_are_followed_to_the_last(kumoi, tenant, running_jobs):
