@@ -22,6 +22,7 @@ need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2 || ls /usr/lib/*/l
 need postgresql test -x /usr/lib/postgresql/15/bin/initdb
 need python3-venv "$python" -c 'import ensurepip, venv'
 need iproute2 command -v ip
+need haproxy sh -c 'command -v haproxy || test -x /usr/sbin/haproxy'
 
 [ ${#packages[@]} -eq 0 ] && exit 0
 
@@ -34,6 +35,13 @@ if [ "$(id -u)" -ne 0 ]; then
     exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
+# The gateway starts HAProxy itself: no service of that name may start by being installed.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
 apt-get update -qq
 apt-get install --yes -qq --no-install-recommends "${packages[@]}" >/dev/null
 echo "installed ${packages[*]}"

@@ -203,9 +203,8 @@ class Client(asyncio.Protocol):
 
     def _route(self, request: RequestHead) -> tuple[Service | None, bytes]:
         traffic = self._shared.traffic
-        if self._trusted:
-            named = request.ours.get(SERVICE_HEADER, b"").decode("latin-1")
-            return traffic.services.get(named), request.path
+        if self._trusted and SERVICE_HEADER in request.ours:
+            return traffic.services.get(request.ours[SERVICE_HEADER].decode("latin-1")), request.path
         found = traffic.router.find(request.host, request.path)
         if found is None:
             return None, b""

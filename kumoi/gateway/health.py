@@ -16,6 +16,8 @@ EAGER_S: Final = 10.0
 PATIENT_INTERVAL_S: Final = 0.2
 AT_ONCE_MAX: Final = 64
 ANSWER_BYTES_MAX: Final = 4_096
+CLOSED: Final = "port"
+"""How the detail of a check begins that found nobody listening; one such check is enough."""
 _STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 
 
@@ -73,7 +75,8 @@ class Health:
                 failures += 1
                 replica.detail = f"readiness: {detail}"
                 late = replica.ready is None and now - began >= check.start_timeout_s
-                if late or (replica.ready is True and failures >= check.failures):
+                closed = detail.startswith(CLOSED)
+                if late or (replica.ready is True and (closed or failures >= check.failures)):
                     replica.ready = False
                     unready_since = now
                     self._traffic.replica_seen(service, replica)
@@ -121,7 +124,7 @@ class Health:
         except TimeoutError:
             return f"GET {check.path} on port {endpoint.port} got no answer within {check.timeout_ms} ms"
         except OSError as error:
-            return f"port {endpoint.port} cannot be reached: {error.strerror or error}"
+            return f"{CLOSED} {endpoint.port} cannot be reached: {error.strerror or error}"
         if status is None:
             return f"GET {check.path} on port {endpoint.port} was not answered with HTTP/1.1"
         return "" if 200 <= status < 400 else f"GET {check.path} on port {endpoint.port} answered {status}"

@@ -9,24 +9,34 @@ from kumoi.gateway.traffic import Traffic
 
 METRICS_TYPE: Final = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_COUNTERS: Final[tuple[tuple[str, str, Callable[[Service], float]], ...]] = (
-    ("requests", "Requests that came.", lambda service: service.counters.arrived),
-    ("requests_completed", "Requests that were answered by a replica.", lambda s: s.counters.completed),
-    ("requests_violated", "Requests that waited longer than the objective.", lambda s: s.counters.violated),
-    ("requests_lost", "Requests accepted and not answered by a replica.", lambda s: s.counters.lost),
-    ("requests_refused", "Requests that found the queue full.", lambda s: s.counters.refused),
-    ("requests_expired", "Requests that waited until their deadline.", lambda s: s.counters.expired),
-    ("requests_abandoned", "Requests whose client went away.", lambda s: s.counters.abandoned),
-    ("retries", "Requests given to another replica.", lambda s: s.counters.retried),
+Value = Callable[[Service], float]
+
+_COUNTERS: Final[tuple[tuple[str, str, Value], ...]] = (
+    ("requests", "Requests that came.", lambda s: s.counters.arrived + s.carried.arrived),
+    ("completed", "Requests that a replica answered.", lambda s: s.counters.completed + s.carried.completed),
+    ("violated", "Requests that waited too long.", lambda s: s.counters.violated + s.carried.violated),
+    ("lost", "Requests accepted but not answered.", lambda s: s.counters.lost + s.carried.lost),
+    ("refused", "Requests that found the queue full.", lambda s: s.counters.refused + s.carried.refused),
+    ("expired", "Requests that waited until their deadline.", lambda s: s.counters.expired),
+    ("abandoned", "Requests whose client went away.", lambda s: s.counters.abandoned),
+    ("retries", "Requests given to another replica.", lambda s: s.counters.retried + s.carried.retried),
 )
-_GAUGES: Final[tuple[tuple[str, str, Callable[[Service], float]], ...]] = (
-    ("concurrency", "Requests at replicas now.", lambda service: service.busy),
-    ("queue_length", "Requests that wait for a slot now.", lambda service: len(service.waiting)),
-    ("replicas_ready", "Replicas that may get requests.", lambda service: len(service.slots)),
+_GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
+    ("concurrency", "Requests at replicas now.", lambda s: s.busy + s.carried.busy),
+    ("queue_length", "Requests that wait for a slot now.", lambda s: len(s.waiting) + s.carried.waiting),
+    ("replicas_ready", "Replicas that may get requests.", lambda s: len(s.slots)),
 )
-_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[Service], Histogram]], ...]] = (
-    ("queue_wait_seconds", "Time from arrival to slot.", lambda service: service.counters.waits),
-    ("request_duration_seconds", "Time from slot to last byte.", lambda service: service.counters.times),
+_HISTOGRAMS: Final[tuple[tuple[str, str, Callable[[Service], list[int]]], ...]] = (
+    (
+        "queue_wait_seconds",
+        "Time from arrival to slot.",
+        lambda s: _sum(s.counters.waits, s.carried.below(s.carried.waits_above)),
+    ),
+    (
+        "request_duration_seconds",
+        "Time from slot to last byte; past HAProxy to the first byte.",
+        lambda s: _sum(s.counters.times, s.carried.below(s.carried.times_above)),
+    ),
 )
 
 
@@ -58,11 +68,14 @@ def _label(service: Service) -> str:
     return f'{{service="{service.route.id}"}}'
 
 
-def _histogram(name: str, service: str, histogram: Histogram) -> Iterable[str]:
+def _sum(held: Histogram, carried: list[int]) -> list[int]:
+    return [mine + its for mine, its in zip(held.counts, carried, strict=True)]
+
+
+def _histogram(name: str, service: str, counts: list[int]) -> Iterable[str]:
+    """Buckets only (OpenMetrics allows it): HAProxy gives no sum, and half a sum would mislead."""
     below = 0
-    for bound, count in zip((*BOUNDS_S, float("inf")), histogram.counts, strict=True):
+    for bound, count in zip((*BOUNDS_S, float("inf")), counts, strict=True):
         below += count
         limit = "+Inf" if bound == float("inf") else repr(float(bound))
         yield f'{name}_bucket{{service="{service}",le="{limit}"}} {below}'
-    yield f'{name}_sum{{service="{service}"}} {histogram.sum_s:.6f}'
-    yield f'{name}_count{{service="{service}"}} {below}'

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,8 @@ from msgspec import Struct
 from kumoi.gateway.activator import Activator
 from kumoi.gateway.connecting import Connector
 from kumoi.gateway.control import Control
+from kumoi.gateway.haproxy import Haproxy, haproxy_places
+from kumoi.gateway.haproxy_process import HaproxyFailed, haproxy_find
 from kumoi.gateway.health import Health
 from kumoi.gateway.table_file import table_load
 from kumoi.gateway.traffic import Traffic
@@ -51,17 +54,24 @@ async def gateway_serve(settings: GatewaySettings, stopped: asyncio.Event) -> No
     if table is not None:
         traffic.table_use(table)
 
+    servers: list[asyncio.Server] = []
+    haproxy = await _haproxy_start(settings, traffic, activator, servers)
+
     async def report() -> GatewayReport:
+        if haproxy is not None:
+            await haproxy.sample()
         return traffic.report()
 
     control = Control(traffic, settings.state_dir, report)
-    servers: list[asyncio.Server] = []
     sweeping = loop.create_task(_sweep(activator))
     try:
-        host, port = settings.listen
-        public = await loop.create_server(activator.protocol, host, port, backlog=BACKLOG)
-        servers.append(public)
-        found = {"pid": os.getpid(), "listen": _address(public)}
+        found: dict[str, object] = {"pid": os.getpid(), "haproxy": haproxy is not None}
+        if haproxy is not None:
+            found["listen"] = haproxy.listen
+        else:
+            host, port = settings.listen
+            servers.append(await loop.create_server(activator.protocol, host, port, backlog=BACKLOG))
+            found["listen"] = _address(servers[-1])
         if settings.metrics is not None:
             servers.append(await control.listen_metrics(*settings.metrics))
             found["metrics"] = _address(servers[-1])
@@ -69,7 +79,10 @@ async def gateway_serve(settings: GatewaySettings, stopped: asyncio.Event) -> No
         _addresses_keep(settings.control, found)
         _log.info("the gateway listens on %s", found["listen"])
         await stopped.wait()
-        public.close()
+        if haproxy is not None:
+            await haproxy.stop(DRAIN_S)
+        for server in servers:
+            server.close()
         await activator.drain(DRAIN_S)
     finally:
         sweeping.cancel()
@@ -77,6 +90,45 @@ async def gateway_serve(settings: GatewaySettings, stopped: asyncio.Event) -> No
         for server in servers:
             server.close()
         connector.close()
+
+
+async def _haproxy_start(
+    settings: GatewaySettings, traffic: Traffic, activator: Activator, servers: list[asyncio.Server]
+) -> Haproxy | None:
+    """HAProxy where it is wanted, installed and may run; the activator carries everything otherwise."""
+    program = haproxy_find() if settings.haproxy else None
+    if program is None:
+        return None
+    host, port = settings.listen
+    places = haproxy_places(settings.state_dir, _place(host, port or _port_free(host)))
+    haproxy = Haproxy(program, traffic, places)
+    try:
+        places.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        servers.append(await _unix_listen(activator, places.activator))
+        await haproxy.start()
+    except (HaproxyFailed, OSError) as error:
+        _log.warning("HAProxy cannot be used, the activator carries everything: %s", error)
+        await haproxy.stop(0)
+        return None
+    return haproxy
+
+
+async def _unix_listen(activator: Activator, place: Path) -> asyncio.Server:
+    draft = place.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    server = await asyncio.get_running_loop().create_unix_server(
+        activator.protocol_trusted, str(draft), backlog=BACKLOG
+    )
+    draft.chmod(0o600)
+    draft.replace(place)
+    return server
+
+
+def _port_free(host: str) -> int:
+    """A port that nobody has now: HAProxy cannot say which one it took."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
 
 
 async def _sweep(activator: Activator) -> None:
@@ -89,7 +141,10 @@ async def _sweep(activator: Activator) -> None:
 
 
 def _address(server: asyncio.Server) -> str:
-    host, port = server.sockets[0].getsockname()[:2]
+    return _place(*server.sockets[0].getsockname()[:2])
+
+
+def _place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

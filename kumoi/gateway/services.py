@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from kumoi.gateway.counters import Counters
+from kumoi.gateway.counters import Carried, Counters
 from kumoi.gateway.refusals import Refusal
 from kumoi.gateway.slots import Slots
 from kumoi.model.routes import Endpoint, ReplicaHealth, ReplicaRoute, ServiceRoute
@@ -66,9 +66,10 @@ class Replica:
         for connection in idle:
             connection.close()
 
-    def health(self) -> ReplicaHealth:
-        """What to report."""
-        return ReplicaHealth(self.id, self.ready, self.alive, self.busy, self.ready_ms, self.detail)
+    def health(self, busy_elsewhere: int = 0) -> ReplicaHealth:
+        """What to report; some requests may have come past the activator."""
+        busy = self.busy + busy_elsewhere
+        return ReplicaHealth(self.id, self.ready, self.alive, busy, self.ready_ms, self.detail)
 
 
 class Service:
@@ -85,6 +86,7 @@ class Service:
         self.replicas: dict[str, Replica] = {}
         self.slots: Slots[Replica] = Slots(route.concurrency)
         self.counters = Counters()
+        self.carried = Carried()
         self.waiting: OrderedDict[Ticket, None] = OrderedDict()
         self.busy = 0
         self._loop = loop

@@ -96,16 +96,18 @@ class Traffic:
 
 
 def service_report(service: Service) -> ServiceTraffic:
-    """One service's counters and gauges."""
-    counters = service.counters
+    """One service's counters and gauges: the activator's and HAProxy's."""
+    held, carried = service.counters, service.carried
     return ServiceTraffic(
         id=service.route.id,
-        arrived=counters.arrived,
-        completed=counters.completed,
-        violated=counters.violated,
-        lost=counters.lost,
-        service_us=counters.service_us,
-        waiting=len(service.waiting),
-        busy=service.busy,
-        replicas=tuple(replica.health() for replica in service.replicas.values()),
+        arrived=held.arrived + carried.arrived,
+        completed=held.completed + carried.completed,
+        violated=held.violated + carried.violated,
+        lost=held.lost + carried.lost,
+        service_us=held.service_us + carried.service_us,
+        waiting=len(service.waiting) + carried.waiting,
+        busy=service.busy + carried.busy,
+        replicas=tuple(
+            replica.health(carried.busy_at.get(replica.id, 0)) for replica in service.replicas.values()
+        ),
     )

@@ -1,0 +1,428 @@
+"""`kumoi gateway` as it runs: with HAProxy and without, killed, restarted, into network namespaces."""
+
+import asyncio
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from gateway_world import service_route
+
+from kumoi.gateway.haproxy_process import haproxy_find, pid_read
+from kumoi.model.routes import Endpoint, GatewayReport, ReplicaRoute, RouteTable, ServiceRoute
+
+WAIT_S = 15.0
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        body = f"{sys.argv[2]} {self.path}".encode()
+        self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *words): pass
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+server = Server(("127.0.0.1", int(sys.argv[1])), Answer)
+print(server.server_address[1], flush=True)
+server.serve_forever()
+"""
+
+needs_haproxy = pytest.mark.skipif(haproxy_find() is None, reason="HAProxy is not installed")
+
+
+class Unix(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, place: Path) -> None:
+        super().__init__("gateway", timeout=WAIT_S)
+        self._place = place
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(WAIT_S)
+        self.sock.connect(str(self._place))
+
+
+class Gateway:
+    """A gateway's process."""
+
+    def __init__(self, directory: Path, *flags: str, port: int) -> None:
+        self.control = directory / "g.sock"
+        self.haproxy = directory / "state" / "haproxy"
+        self.port = port
+        with (directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "kumoi.main", "gateway", "--state-dir", str(directory / "state")),
+                    *("--control", str(self.control), "--listen", f"127.0.0.1:{port}", *flags),
+                ],
+                stderr=log,
+            )
+        until(lambda: self._found().get("pid") == self.process.pid)
+
+    def _found(self) -> dict[str, Any]:
+        with contextlib.suppress(OSError, ValueError):
+            found: dict[str, Any] = json.loads(self.control.with_suffix(".json").read_bytes())
+            return found
+        return {}
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = Unix(self.control)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def put(self, version: int, *routes: ServiceRoute) -> int:
+        return self.ask("PUT", "/table", msgspec.json.encode(RouteTable(version, routes)))[0]
+
+    def report(self, query: str = "") -> GatewayReport:
+        return msgspec.json.decode(self.ask("GET", f"/report{query}")[1], type=GatewayReport)
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        try:
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def ready(self, count: int) -> None:
+        until(lambda: sum(each.ready is True for each in self.report().services[0].replicas) == count)
+
+    def carried(self, *replicas: str) -> None:
+        """Wait until HAProxy sends requests to these itself."""
+        until(lambda: all(self._up(name) for name in replicas), self)
+
+    def _up(self, replica: str) -> bool:
+        return any(f",{replica}," in line and ",UP," in line for line in self._stat().splitlines())
+
+    def _stat(self) -> str:
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.settimeout(WAIT_S)
+            try:
+                asked.connect(str(self.haproxy / "admin.sock"))
+                asked.sendall(b"show stat -1 4 -1\n")
+                return b"".join(iter(lambda: asked.recv(65_536), b"")).decode()
+            except OSError:
+                return ""
+
+    def said(self) -> str:
+        return (self.control.parent / "log").read_text()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(WAIT_S * 2)
+
+
+def until(true: Any, gateway: Gateway | None = None) -> None:
+    """Wait until something holds; say what the gateway said if it never does."""
+    end = time.monotonic() + WAIT_S
+    while not true():
+        assert time.monotonic() < end, gateway and (gateway.said(), gateway._stat())
+        threading.Event().wait(0.01)
+
+
+def port_free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory with a short name: Unix sockets have short paths."""
+    with tempfile.TemporaryDirectory(prefix="kumoi-gw-", dir="/tmp") as directory:
+        yield Path(directory)
+        pid = pid_read(Path(directory) / "state" / "haproxy" / "haproxy.pid")
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+
+
+class Backend:
+    """A replica in a process of its own, in a network namespace if one is given."""
+
+    def __init__(self, name: str, port: int = 0, namespace: str = "") -> None:
+        enter = ["ip", "netns", "exec", namespace] if namespace else []
+        self.process = subprocess.Popen(
+            [*enter, sys.executable, "-c", SERVER, str(port), name], stdout=subprocess.PIPE
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        netns = f"/run/netns/{namespace}" if namespace else ""
+        self.route = ReplicaRoute(f"rep_{name}", 1, Endpoint("127.0.0.1", self.port, netns), True)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(WAIT_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def backends() -> Iterator[list[Backend]]:
+    made: list[Backend] = []
+    yield made
+    for backend in made:
+        backend.kill()
+
+
+@pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
+def test_the_kept_table_is_served_by_the_next_gateway_without_a_plane(
+    place: Path, backends: list[Backend], flags: list[str]
+) -> None:
+    backends.append(Backend("one"))
+    port = port_free()
+    gateway = Gateway(place, *flags, port=port)
+    assert gateway.put(7, service_route("svc_a", replicas=[backends[0].route])) == 204
+    gateway.ready(1)
+    assert gateway.get("/a/x") == (200, b"one /x")
+    assert gateway.put(6) == 409
+    assert gateway.ask("PUT", "/table", b"{}")[0] == 400
+    epoch = gateway.report().epoch
+    gateway.process.kill()
+    gateway.process.wait(WAIT_S)
+    again = Gateway(place, *flags, port=port)
+    again.ready(1)
+    report = again.report()
+    assert (report.table_version, report.epoch != epoch) == (7, True)
+    assert again.get("/a/y") == (200, b"one /y")
+    again.stop()
+    assert pid_read(again.haproxy / "haproxy.pid") is None
+
+
+@needs_haproxy
+def test_haproxy_goes_on_when_the_gateway_is_killed_and_comes_back_when_it_is(
+    place: Path, backends: list[Backend]
+) -> None:
+    backends.append(Backend("one"))
+    port = port_free()
+    gateway = Gateway(place, port=port)
+    gateway.put(1, service_route("svc_a", replicas=[backends[0].route]))
+    gateway.ready(1)
+    gateway.carried("rep_one")
+    pid = pid_read(gateway.haproxy / "haproxy.pid")
+    gateway.process.kill()
+    gateway.process.wait(WAIT_S)
+    for _ in range(20):
+        assert gateway.get("/a/x") == (200, b"one /x")
+    again = Gateway(place, port=port)
+    assert pid_read(again.haproxy / "haproxy.pid") == pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: pid_read(again.haproxy / "haproxy.pid") not in (None, pid))
+    again.carried("rep_one")
+    assert again.get("/a/x") == (200, b"one /x")
+    again.stop()
+
+
+@needs_haproxy
+def test_haproxy_refuses_or_normalises_what_the_activator_would(place: Path, backends: list[Backend]) -> None:
+    heads: list[bytes] = []
+
+    class Keep(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            heads.append(self.raw_requestline + bytes(self.headers))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        do_POST = do_GET  # noqa: N815 - http.server's name
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Keep)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    route = ReplicaRoute("rep_keep", 1, Endpoint("127.0.0.1", server.server_address[1]), True)
+    gateway = Gateway(place, port=port_free())
+    gateway.put(1, service_route("svc_a", replicas=[route]))
+    gateway.ready(1)
+    gateway.carried("rep_keep")
+    heads.clear()
+    host = b"host: a\r\n"
+    untrue = b"X-Forwarded-For: 6.6.6.6\r\nx_y: 1\r\nX-Kumoi-Service: svc_b\r\n"
+    for sent, status in {
+        b"GET /a HTTP/1.1\r\n" + host + untrue: b"200",
+        b"GET /a/../b HTTP/1.1\r\n" + host: b"400",
+        b"GET /a/%2e%2e/b HTTP/1.1\r\n" + host: b"400",
+        b"GET /a HTTP/1.1\r\n": b"400",
+        b"GET /a HTTP/1.1\r\nhost: a/b\r\n": b"400",
+        b"POST /a HTTP/1.1\r\n" + host + b"content-length: 1\r\ncontent-length: 2\r\n": b"400",
+        b"GET /a HTTP/1.1\r\n" + host + b"x y: 1\r\n": b"400",
+        b"CONNECT a:80 HTTP/1.1\r\n" + host: b"405",
+        b"GET /b HTTP/1.1\r\n" + host: b"404",
+    }.items():
+        with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as client:
+            client.sendall(sent + b"\r\n")
+            assert client.recv(65_536).split()[1] == status, sent
+    (head,) = [head for head in heads if b"x-forwarded-for" in head.lower()]
+    assert b"6.6.6.6" not in head
+    assert b"x_y" not in head
+    assert b"svc_b" not in head
+    assert b"traceparent: 00-" in head
+    gateway.stop()
+    server.shutdown()
+    server.server_close()
+
+
+async def _load(port: int, stop: asyncio.Event, statuses: list[int]) -> None:
+    """One client with one connection that asks until told to stop; -1 for a connection that broke."""
+    while not stop.is_set():
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            statuses.append(-1)
+            continue
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                writer.write(b"GET /a/x HTTP/1.1\r\nhost: a\r\n\r\n")
+                try:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                    await reader.readexactly(length)
+                except (OSError, asyncio.IncompleteReadError):
+                    statuses.append(-1)
+                    break
+                statuses.append(int(head.split()[1]))
+                if b"connection: close" in head.lower():
+                    break
+        writer.close()
+
+
+def _events_survived(gateway: Gateway, backends: list[Backend], namespaces: list[str]) -> list[int]:
+    """Under load: a second replica comes, the first is killed, the last one is killed and another comes."""
+
+    async def story() -> list[int]:
+        stop, statuses = asyncio.Event(), []
+        clients = [asyncio.create_task(_load(gateway.port, stop, statuses)) for _ in range(4)]
+
+        async def some_more(count: int = 50) -> None:
+            goal = len(statuses) + count
+            async with asyncio.timeout(WAIT_S):
+                while len(statuses) < goal:
+                    await asyncio.sleep(0.005)
+
+        async def put(version: int, *live: Backend) -> None:
+            route = service_route("svc_a", concurrency=8, replicas=[each.route for each in live])
+            await asyncio.to_thread(gateway.put, version, route)
+
+        await some_more()
+        backends.append(await asyncio.to_thread(Backend, "two", 0, namespaces[1]))
+        await put(2, *backends)
+        await asyncio.to_thread(gateway.ready, 2)
+        await some_more()
+        backends[0].kill()
+        await some_more()
+        await put(3, backends[1])
+        await some_more()
+        backends[1].kill()
+        backends.append(await asyncio.to_thread(Backend, "three", 0, namespaces[2]))
+        await put(4, backends[2])
+        await some_more()
+        stop.set()
+        await asyncio.gather(*clients)
+        return statuses
+
+    return asyncio.run(story())
+
+
+@pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
+def test_no_request_that_may_be_repeated_is_lost_when_replicas_come_and_are_killed(
+    place: Path, backends: list[Backend], flags: list[str]
+) -> None:
+    backends.append(Backend("one"))
+    gateway = Gateway(place, *flags, port=port_free())
+    gateway.put(1, service_route("svc_a", concurrency=8, replicas=[backends[0].route]))
+    gateway.ready(1)
+    if not flags:
+        gateway.carried("rep_one")
+    statuses = _events_survived(gateway, backends, ["", "", ""])
+    assert len(statuses) > 200
+    assert set(statuses) == {200}
+    gateway.stop()
+
+
+@pytest.fixture
+def namespaces() -> Iterator[list[str]]:
+    """Three network namespaces with a loopback each."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces are made as root, with ip")
+    names = [f"kumoi-test-{os.getpid()}-{number}" for number in range(3)]
+    made = []
+    try:
+        for name in names:
+            done = subprocess.run(["ip", "netns", "add", name], capture_output=True, timeout=WAIT_S)
+            if done.returncode != 0:
+                pytest.skip(f"network namespaces cannot be made here: {done.stderr.decode().strip()}")
+            made.append(name)
+            subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=WAIT_S)
+        yield names
+    finally:
+        for name in made:
+            subprocess.run(["ip", "netns", "del", name], check=True, timeout=WAIT_S)
+
+
+@pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
+def test_replicas_in_network_namespaces_are_reached_and_none_of_their_requests_is_lost(
+    place: Path, backends: list[Backend], namespaces: list[str], flags: list[str]
+) -> None:
+    backends.append(Backend("one", 8_000, namespaces[0]))
+    gateway = Gateway(place, *flags, port=port_free())
+    gateway.put(1, service_route("svc_a", concurrency=8, replicas=[backends[0].route]))
+    gateway.ready(1)
+    if not flags:
+        gateway.carried("rep_one")
+    assert gateway.get("/a/x") == (200, b"one /x")
+    statuses = _events_survived(gateway, backends, namespaces)
+    assert len(statuses) > 200
+    assert set(statuses) == {200}
+    gateway.stop()
+
+
+@pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
+def test_a_waiting_request_is_reported_at_once_and_metrics_say_what_happened(
+    place: Path, backends: list[Backend], flags: list[str]
+) -> None:
+    gateway = Gateway(place, *flags, port=port_free())
+    gateway.put(1, service_route("svc_a"))
+    gateway.report()
+    answers: list[tuple[int, bytes]] = []
+    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/x")))
+    asking.start()
+    until(lambda: gateway.report("?wait_ms=1000&table=1").services[0].waiting == 1)
+    backends.append(Backend("one"))
+    gateway.put(2, service_route("svc_a", replicas=[backends[0].route]))
+    asking.join(WAIT_S)
+    assert answers == [(200, b"one /x")]
+    until(lambda: gateway.report().services[0].completed == 1)
+    report = gateway.report().services[0]
+    assert (report.arrived, report.lost, report.waiting, report.busy) == (1, 0, 0, 0)
+    status, text = gateway.ask("GET", "/metrics")
+    lines = text.decode().splitlines()
+    assert (status, lines[-1]) == (200, "# EOF")
+    assert 'kumoi_gateway_requests_total{service="svc_a"} 1' in lines
+    assert 'kumoi_gateway_queue_wait_seconds_bucket{service="svc_a",le="+Inf"} 1' in lines
+    gateway.stop()
