@@ -90,6 +90,7 @@ _OPTIONS: Final = (
     SHARED["dedicated"],
     SHARED["reservation"],
     option("--network", is_flag=True, help="Use the network, where the pool allows it."),
+    option("--image", metavar="NAME@sha256:HEX", help="Container image, by digest."),
 )
 
 
@@ -107,7 +108,7 @@ def spec_build(command: Sequence[str], flags: Mapping[str, Any]) -> JobSpec:
     what = source or _("the flags")
     if command:
         spec["command"] = list(command)
-    for name in ("name", "array_size", "on_host_lost", "priority", "work_class", "pool"):
+    for name in ("name", "array_size", "on_host_lost", "priority", "work_class", "pool", "image"):
         if flags[name] is not None:
             spec[name] = flags[name]
     for name in ("gang", "network"):

@@ -21,6 +21,8 @@ from kumoi.model.places import IsolationClass
 
 pytestmark = pytest.mark.usefixtures("logged_in")
 
+IMAGE = "localhost/x@sha256:" + "0" * 64
+
 
 def sent(plane, kind=JobSpec):
     return msgspec.json.decode([a for a in plane.asked if a.method == "POST"][-1].body, type=kind)
@@ -65,7 +67,7 @@ def test_flags_become_the_specification(kumoi, plane):
         "--name train -e A=1 -e B=x=y --secret KEY=api-key --cpu 1.5 --memory 2Gi --time 2h --processes 9"
         " --device gpu:2:a100 --device qpu --array 4 --gang --retries 2 --retry-on exit_code"
         " --retry-exit-code 75 --on-host-lost replace --priority -5 --class preemptible"
-        " --after job_a --after-ended job_b --pool fast --network --key mine"
+        f" --after job_a --after-ended job_b --pool fast --network --key mine --image {IMAGE}"
     )
     ran = kumoi("job", "submit", *flags.split(), "--", "python3", "train.py")
     assert (ran.code, ran.out) == (0, rows.id_make("job", 100) + "\n")
@@ -108,7 +110,7 @@ def test_flags_become_the_specification(kumoi, plane):
             "reservation": None,
         },
         "network": True,
-        "image": None,
+        "image": IMAGE,
         "port": None,
     }
 
