@@ -311,7 +311,7 @@ def _replicas_group(
         is_sound = draft.now_us - one.asked_us < AGE_MAX_US and one.alive
         if one.revision == draft.current and is_sound:
             fresh.append(one)
-        elif draft.current and (one.state == "ready" or one.revision == draft.revision):
+        elif one.state == "ready" or one.revision == draft.revision:
             stale.append(one)
         else:
             useless.append(one)

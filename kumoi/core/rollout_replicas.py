@@ -116,10 +116,11 @@ def _ready_look(one: ReplicaView, now_us: int, patience_us: int, is_proven: bool
 
 
 def _ended(one: ReplicaView) -> Seen:
-    reason = one.failure or ("drained" if one.state == "draining" else "ended")
-    move = ReplicaMove(one.id, one.state, "ended", reason)
-    is_own = bool(one.failure) and one.state != "draining"
-    return Seen(None, move, failure=Failure(one.revision, one.failure) if is_own else None)
+    if one.state == "draining":
+        # Why it was to go is told already.
+        return Seen(None, ReplicaMove(one.id, one.state, "ended"))
+    move = ReplicaMove(one.id, one.state, "ended", one.failure or "ended")
+    return Seen(None, move, failure=Failure(one.revision, one.failure) if one.failure else None)
 
 
 def _given_up(one: ReplicaView, why: str) -> Seen:

@@ -224,7 +224,9 @@ def _unchanged_check(connection: Connection, row: AnyRow) -> None:
 
 
 def _replica_move(write: ServiceWrite, move: ReplicaMove, now_us: int) -> Move:
-    values: dict[str, Any] = {"reason": (move.reason or "")[:_REASON_MAX] or None}
+    values: dict[str, Any] = {}
+    if move.reason is not None or move.target != "ended":
+        values["reason"] = (move.reason or "")[:_REASON_MAX] or None
     if move.target == "ready":
         row = next(one.row for one in write.read.replicas if one.row.id == move.id)
         values["ready_us"] = row.ready_us or now_us

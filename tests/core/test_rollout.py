@@ -63,7 +63,7 @@ class World:
         _rules_hold(view, steps)
         self._apply(view, steps)
         again = decide(self.service, self.now_us)
-        assert steps.revisions or not again.starts, "what was started is not started again"
+        assert steps.revisions or steps.moves or not again.starts, "what was started is not started again"
         self.served.append(sum(self._serves(one) for one in self.service.replicas))
         self.now_us += int(seconds * S_US)
         return steps
@@ -170,7 +170,7 @@ def _rules_hold(view: ServiceView, steps: Steps) -> None:
         assert len(after) + starting <= wanted + view.rules.surge
     usable = [one for one in live if one.state == "ready" and one.ready is not False and not one.has_ended]
     sound = [one for one in usable if one.alive and not one.is_lost]
-    if (steps.revision or steps.target) and not view.deleting:
+    if not view.deleting:
         risen = {move.id for move in steps.moves if move.target == "ready"}
         remaining = [one for one in after if one in usable or one.id in risen]
         assert len(remaining) >= min(view.wanted, len(sound)), "what serves is below what is wanted"
@@ -272,6 +272,17 @@ def test_a_first_revision_that_never_stands_is_given_up_in_the_end() -> None:
     assert world.codes(world.step()) == {"nothing_serves", "revision_failed"}
     world.run(1_000, 5.0)
     assert len(world.started) == FAILURES_END
+
+
+def test_what_is_ready_serves_on_when_every_revision_was_given_up() -> None:
+    world = World({1: GOOD}, service(2, rules=RolloutRules(watch_us=60 * S_US)))
+    world.run(10)
+    assert world.service.revision == 0, "it was ready, not long enough to be trusted"
+    world.roll(2, EXITS)
+    world.served.clear()
+    steps = world.run(10_000, 5.0)
+    assert "nothing_serves" in world.codes(steps)
+    assert min(world.served) == 2
 
 
 def test_the_reason_is_told_at_the_first_failure() -> None:

@@ -80,10 +80,12 @@ def test_moves_keep_their_times_and_stops_cancel_the_job(world: ServiceWorld) ->
     back = (ReplicaMove(first, "ready", "unready"),)
     write(world, read, replace(NOTHING, moves=back))
     world.clock.pass_s(3)
-    again = (ReplicaMove(first, "unready", "ready"), ReplicaMove(second, "draining", "ended", "drained"))
+    again = (ReplicaMove(first, "unready", "ready"), ReplicaMove(second, "draining", "ended"))
     write(world, load(world)[0], replace(NOTHING, moves=again))
     [read] = load(world)
     assert [one.row.ready_us for one in read.replicas] == [ready.ready_us], "the first time counts"
+    ended = world.region.rows(schema.replicas, id=second)[0]
+    assert (ended.state, ended.ended_us, ended.reason) == ("ended", world.clock(), "not needed")
 
 
 def test_a_revision_takes_over_in_one_transaction(world: ServiceWorld) -> None:
