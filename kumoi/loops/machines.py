@@ -101,9 +101,14 @@ def _decide_all(context: LoopContext, fence: Fence) -> None:
     """Decide for every pool that borrows machines, and write the intent."""
     now_us = context.clock_us()
     for look in context.store.read_wait(machines.looks_read, now_us):
-        if look.settings.provider not in context.providers:
+        provider = context.providers.get(look.settings.provider)
+        # The file of providers may have changed since an operator chose one.
+        if provider is None or provider.jurisdiction != look.country:
             _log.warning(
-                "the pool %s borrows from %s, which is not set up", look.pool_id, look.settings.provider
+                "the pool %s borrows nothing: there is no provider %s with machines in %s",
+                look.pool_id,
+                look.settings.provider,
+                look.country,
             )
             continue
         inputs = inputs_of(look, now_us)

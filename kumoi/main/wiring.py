@@ -36,6 +36,7 @@ from kumoi.main.engines import engines_build as _engines_build
 from kumoi.main.gateway_child import GatewayChild
 from kumoi.model.settings import Settings
 from kumoi.providers.base import Provider
+from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
 from kumoi.store.log import head_any
@@ -199,12 +200,7 @@ def _file_write(path: Path, text: str) -> None:
 
 def _providers_build(settings: Settings) -> dict[str, Provider]:
     """Where machines can be borrowed. Raises ValueError or OSError for a file that is not as it should be."""
-    if not settings.providers_file:
-        return {}
-    # Not at the top: most planes borrow nothing.
-    from kumoi.providers.file import providers_read
-
-    return providers_read(Path(settings.providers_file))
+    return providers_read(Path(settings.providers_file)) if settings.providers_file else {}
 
 
 def _loops_build(

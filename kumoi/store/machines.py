@@ -30,7 +30,7 @@ from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.ids import id_new
 from kumoi.store.placement_read import Queues, hosts_named, hosts_of_pool, pool_view, queues_read
-from kumoi.store.schema import AnyRow, attempts, autoscales, events, hosts, is_live, machines, pools
+from kumoi.store.schema import AnyRow, attempts, autoscales, events, hosts, is_live, machines, pools, sites
 from kumoi.store.schema.machines import machine_is_live
 from kumoi.store.shares import standings_load
 from kumoi.store.writer import Move, insert_many, move_many
@@ -47,6 +47,7 @@ class PoolLook:
     """What a decision about a pool's machines is made on, and the settings that it is made by."""
 
     pool_id: str
+    country: str
     settings: AutoscaleWrite
     version: int
     state: HostsState
@@ -70,8 +71,9 @@ class MachineLook:
 def looks_read(connection: Connection, now_us: int) -> list[PoolLook]:
     """Every pool that borrows machines."""
     statement = (
-        select(autoscales, pools.c.state.label("pool_state"))
+        select(autoscales, pools.c.state.label("pool_state"), sites.c.country)
         .join(pools, pools.c.id == autoscales.c.pool_id)
+        .join(sites, sites.c.id == pools.c.site_id)
         .order_by(autoscales.c.pool_id)
         .limit(POOLS_MAX)
     )
@@ -88,6 +90,7 @@ def _look(connection: Connection, row: AnyRow, now_us: int) -> PoolLook:
         use.host_enter(host)
     return PoolLook(
         pool_id=pool.id,
+        country=row.country,
         settings=settings_of(row),
         version=row.version,
         state=HostsState() if row.state is None else hosts_state_unpack(row.state),

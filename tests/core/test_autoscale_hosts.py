@@ -192,6 +192,12 @@ def test_hosts_of_a_first_look_are_held_from_then() -> None:
     assert (first.release, first.reason) == ((), "held")
 
 
+def test_without_demand_there_is_no_headroom() -> None:
+    rules = msgspec.structs.replace(RULES, headroom_slots=SLOTS)
+    assert hosts_needed(rules, [ready("a")], 0) == 0
+    assert hosts_needed(rules, [ready("a", 1)], 0) == 2
+
+
 def test_room_in_the_wrong_place_is_no_room() -> None:
     hosts = [ready("a", 5), ready("b", 5)]
     assert hosts_needed(RULES, hosts, 0) == 2

@@ -204,6 +204,13 @@ def test_whom_a_quota_keeps_waiting_no_machine_is_asked_for(cloud: Cloud) -> Non
     assert cloud.states() == []
 
 
+def test_a_provider_that_moved_abroad_is_asked_for_nothing(cloud: Cloud) -> None:
+    cloud.provider.jurisdiction = "US"
+    cloud.work(3)
+    cloud.look(times=5)
+    assert cloud.states() == []
+
+
 def test_a_paused_pool_asks_for_nothing(cloud: Cloud) -> None:
     cloud.set(schema.pools, cloud.region.pool, state="paused")
     cloud.work(3)

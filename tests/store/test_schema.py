@@ -46,6 +46,10 @@ class Rows(RegionRows):
         }
         self.write(schema.reservations, reservation)
         service, revision, replica = self.service(job)
+        machine = {"id": id_new(IdKind.MACHINE), "pool_id": self.pool, "name": "m", "provider": "fake"}
+        self.write(
+            schema.machines, machine | {"settings": "{}", "host_hour_microyen": 1, "requested_us": T0_US}
+        )
         return {
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
             "project": (schema.projects, {"id": self.projects["one"]}),
@@ -53,6 +57,7 @@ class Rows(RegionRows):
             "token": (schema.tokens, {"id": token["id"]}),
             "pool": (schema.pools, {"id": self.pool}),
             "host": (schema.hosts, {"id": host}),
+            "machine": (schema.machines, {"id": machine["id"]}),
             "reservation": (schema.reservations, {"id": reservation["id"]}),
             "job": (schema.jobs, {"id": job}),
             "task": (schema.tasks, {"id": task}),
@@ -162,6 +167,10 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "a pool of unknown isolation": ("pool", {"isolation": "curtain"}),
     "a principal of an unknown kind": ("principal", {"kind": "ghost"}),
     "a project without a number": ("project", {"number": 0}),
+    "a machine that takes work without a host": ("machine", {"state": "ready", "ready_us": T0_US}),
+    "a machine that was given back at no time": ("machine", {"state": "released"}),
+    "a machine that ended and is paid for": ("machine", {"ended_us": T0_US}),
+    "a machine that costs less than nothing": ("machine", {"host_hour_microyen": -1}),
     "a reservation of no host": ("reservation", {"host_count": 0}),
     "a reservation that ends before it starts": ("reservation", {"end_us": T0_US}),
     "a service that was deleted at no time": ("service", {"state": "deleted"}),

@@ -133,3 +133,28 @@ def test_the_change_is_told_without_a_credential(world: Any, pool: str) -> None:
 def test_unknown_machines_are_not_found(world: Any) -> None:
     for name in ("mac_00000000000000000000000000", "never-was"):
         assert world.api(world.operator, "GET", f"/v1/machines/{name}").status_code == 404
+
+
+def test_a_pool_borrowed_abroad_takes_only_data_that_may_be_there(world: Any) -> None:
+    operator, acme = world.operator, world.acme
+    place = {"name": world.name("abroad"), "country": "US"}
+    site = world.api(operator, "POST", "/v1/sites", place).json()["id"]
+    body = {"name": world.name("pool"), "site": site, "data_classes": ["open"]}
+    pool = world.api(operator, "POST", "/v1/pools", body).json()["name"]
+    assert put(world, pool).json()["type"] == "urn:kumoi:error:provider_jurisdiction"
+    assert put(world, pool, provider="abroad", hosts_min=0).status_code == 201
+    job = {"command": ["/bin/true"], "pool": pool}
+
+    def submit(data_class: str) -> Any:
+        project = {"name": world.name("project"), "data_class": data_class, "jurisdiction": "JP"}
+        path = f"/v1/organizations/{acme.id}/projects"
+        made = world.api(acme.admin, "POST", path, project).json()["id"]
+        return world.api(acme.admin, "POST", f"/v1/projects/{made}/jobs", job)
+
+    refused = submit("general")
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:kumoi:error:pool_data_class")
+    assert machines(world, pool) == []
+    assert submit("open").status_code == 201
+    found = world.wait(lambda: machines(world, pool))
+    assert {machine["provider"] for machine in found} == {"abroad"}
+    put(world, pool, provider="abroad", hosts_min=0, hosts_max=0)

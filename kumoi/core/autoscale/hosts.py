@@ -44,12 +44,16 @@ def hosts_decide(rules: HostRules, state: HostsState, seen: HostsSeen) -> HostsD
 
 
 def hosts_needed(rules: HostRules, staying: Iterable[PoolHost], pending_slots: int) -> int:
-    """How many hosts hold what runs and waits, with headroom; all that is free may be in the wrong place."""
+    """How many hosts hold what runs and waits, with headroom; what is free may be in the wrong place.
+
+    Nothing runs and nothing waits: none, and no headroom either.
+    """
     used = ready = 0
     for host in staying:
         used += host.slots_used
         ready += host.phase is HostPhase.READY
-    together = -(-(used + pending_slots + rules.headroom) // rules.host_slots)
+    demand = used + pending_slots
+    together = -(-(demand + rules.headroom) // rules.host_slots) if demand else 0
     apart = ready - (-pending_slots // rules.host_slots) if pending_slots else 0
     return max(together, apart)
 

@@ -15,10 +15,11 @@ class HostRules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the operator asked for. All hosts of the pool are of one size.
 
     A slot is the unit in which demand is counted, `host_slots` of them make a host; a host takes `boot_s`
-    from being asked for to taking work. `headroom_slots` stay free for what comes next (None: a host's).
-    Demand must last `patience_s` before a host is asked for (None: a boot: what is over sooner could not have
-    been served), and a host goes only after as many were not needed for `hold_s` (None: HOLD_BOOTS boots).
-    Money is in micro-yen an hour; with a budget and a price never more hosts than it pays for.
+    from being asked for to taking work. While there is any demand, `headroom_slots` stay free for what comes
+    next (None: a host's). Demand must last `patience_s` before a host is asked for (None: a boot, since what
+    is over sooner could not have been served), and a host goes only after as many were not needed for
+    `hold_s` (None: HOLD_BOOTS boots). Money is in micro-yen an hour; with a budget and a price never more
+    hosts than it pays for.
     """
 
     host_slots: int
