@@ -59,6 +59,8 @@ def bounds(rules: ScaleRules, now_us: int) -> tuple[int, int]:
     if rules.pin is not None:
         fixed = max(low, min(rules.pin, high))
         return fixed, fixed
+    if not rules.schedules:
+        return low, high
     active = [schedule for schedule in rules.schedules if schedule.active(now_us)]
     most = min((s.max_replicas for s in active if s.max_replicas is not None), default=high)
     least = max((s.min_replicas for s in active if s.min_replicas is not None), default=low)

@@ -147,8 +147,9 @@ def inputs_unpack(packed: bytes) -> Inputs:
 
 
 def inputs_digest(inputs: Inputs) -> str:
-    """SHA-256 (hex) over the inputs."""
-    return hashlib.sha256(_encoder.encode(inputs)).hexdigest()
+    """SHA-256 (hex) over the inputs, as they are after having been kept: 1 and 1.0 are the same there."""
+    kept = _inputs_decoder.decode(_encoder.encode(inputs))
+    return hashlib.sha256(_encoder.encode(kept)).hexdigest()
 
 
 def state_pack(state: ScalerState) -> bytes:

@@ -2,15 +2,19 @@
 
 import msgspec
 
+from kumoi.core.autoscale.demand import Counted
+from kumoi.core.autoscale.forecasts import Signal
+from kumoi.core.autoscale.margins import LOSSES_START, MARGINS_START
+
 Samples = tuple[tuple[int, float], ...]
 """Values by the time they were seen (microseconds), oldest first."""
 
 
 class TargetMemory(msgspec.Struct, frozen=True, tag="target"):
-    """`busy_sum` over `looks` since the last sync; `advised` the highest recommendations still held."""
+    """Requests in the service (`inside_sum` over `looks`) since the last sync, and what was recommended."""
 
     synced_us: int | None = None
-    busy_sum: int = 0
+    inside_sum: int = 0
     looks: int = 0
     advised: Samples = ()
 
@@ -34,9 +38,18 @@ class QueueMemory(msgspec.Struct, frozen=True, tag="queue"):
 
 
 class KumoiMemory(msgspec.Struct, frozen=True, tag="kumoi"):
-    """See `kumoi_policy`."""
+    """What the default policy has learned (`kumoi_policy`).
 
-    demand: float = 0.0
+    `counted` are cumulated arrivals, `made` forecasts that are not due yet. `margins`, `losses` and `offset`
+    are the calibration, `advised` is what is still held.
+    """
+
+    counted: Counted = ()
+    signal: Signal | None = None
+    made: tuple[tuple[int, tuple[float, ...]], ...] = ()
+    margins: tuple[float, ...] = MARGINS_START
+    losses: tuple[float, ...] = LOSSES_START
+    offset: float = 0.0
     advised: Samples = ()
 
 

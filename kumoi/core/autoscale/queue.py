@@ -29,8 +29,8 @@ def wish(rules: ScaleRules, state: ScalerState, seen: Seen) -> Wish:
         each = rules.slots * rules.utilisation_ppm / 1e6
     replicas = ceil(mean / each)
     replicas = max(rules.min_replicas, min(replicas, rules.max_replicas))
-    above_us = (memory.above_us or now_us) if replicas > current else None
-    below_us = (memory.below_us or now_us) if replicas < current else None
+    above_us = (now_us if memory.above_us is None else memory.above_us) if replicas > current else None
+    below_us = (now_us if memory.below_us is None else memory.below_us) if replicas < current else None
     figures = (("ongoing", mean), ("replicas", replicas))
     rises = above_us is not None and (now_us - above_us >= RISE_DELAY_US or current == 0)
     falls = below_us is not None and now_us - below_us >= FALL_DELAY_US

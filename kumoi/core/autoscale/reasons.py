@@ -9,7 +9,7 @@ REASONS = {
     "at_min": "{wanted} replicas, the fewest the service may have now; {replicas} would do",
     "wake": "{wanted} replicas, because {waiting} requests wait and none is up",
     "steady": "{wanted} replicas, unchanged since the last look",
-    "utilisation": "{wanted} replicas, for {busy} busy slots on the mean",
+    "utilisation": "{wanted} replicas, for {inside} requests in the service on the mean",
     "concurrency": "{wanted} replicas, for the requests that were in the service on the mean",
     "panic": "{wanted} replicas, because requests rose suddenly; none is given back until that is over",
     "held": "{wanted} replicas; {replicas} would do now, the others are kept a while in case demand returns",

@@ -1,7 +1,7 @@
 """The policy `target`: as Kubernetes' HorizontalPodAutoscaler v2 decides, with its defaults.
 
-https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (algorithm, tolerance,
-replicas that are not ready, default behaviour). The metric is the share of busy slots, as CPU use would show it.
+https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/ (algorithm, tolerance, replicas
+that are not ready, default target and behaviour). The metric is requests in the service for each slot.
 """
 
 from math import ceil
@@ -21,27 +21,27 @@ def wish(rules: ScaleRules, state: ScalerState, seen: Seen) -> Wish:
     """The highest of what was recommended within the stabilisation window."""
     memory = state.memory
     assert isinstance(memory, TargetMemory)
-    busy_sum, looks = memory.busy_sum + seen.busy, memory.looks + 1
+    inside_sum, looks = memory.inside_sum + seen.busy + seen.waiting, memory.looks + 1
     if memory.synced_us is not None and seen.now_us - memory.synced_us < SYNC_US:
-        kept = TargetMemory(memory.synced_us, busy_sum, looks, memory.advised)
+        kept = TargetMemory(memory.synced_us, inside_sum, looks, memory.advised)
         return Wish(state.wanted, "steady", kept)
     now_us = seen.now_us
     utilisation = (rules.utilisation_ppm or UTILISATION_PPM) / 1e6
     current = seen.ready + seen.starting
-    advice = _recommendation(busy_sum / looks / (rules.slots * utilisation), seen)
+    advice = _recommendation(inside_sum / looks / (rules.slots * utilisation), seen)
     advice = min(advice, max(current + RISE_LEAST, current * RISE_FACTOR))
     window_us = (rules.window_s or STABILISATION_S) * 1_000_000
     advised = peak_keep(memory.advised, now_us, advice, window_us)
     at_us, peak = advised[0]
     reason = "held" if peak > advice else "utilisation"
-    figures = (("busy", busy_sum / looks), ("replicas", advice))
+    figures = (("inside", inside_sum / looks), ("replicas", advice))
     return Wish(
         int(peak), reason, TargetMemory(now_us, 0, 0, advised), figures, hold_until_us=at_us + window_us
     )
 
 
 def _recommendation(full: float, seen: Seen) -> int:
-    """Replicas when `full` of them, at the target, would carry what is served now.
+    """Replicas when `full` of them, at the target, would carry what is in the service.
 
     Replicas that are not ready count as idle when more are wanted; if that turns the answer around, or
     comes near to the target, nothing changes.
