@@ -3,6 +3,7 @@
 from ipaddress import ip_address
 
 from kumoi.model.errors import Invalid
+from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Resources
 from kumoi.model.services import RevisionSpec, RouteSpec, ScaleSpec, Schedule, ServiceSpec
 
@@ -133,6 +134,13 @@ def _route_contradiction(project_id: str, route: RouteSpec) -> Invalid | None:
             "without `hosts` the path {path} is not yours; begin it with {own}/, or name a host of your own",
             at="/route/path",
             own=own,
+            path=path,
+        )
+    if path.startswith(f"/{IdKind.PROJECT}_") and not f"{path}/".startswith(f"{own}/"):
+        return Invalid(
+            "route_path_of_project",
+            "the path {path} is that of another project; begin it with something else",
+            at="/route/path",
             path=path,
         )
     return None

@@ -110,10 +110,10 @@ frontend public
   http-request set-header x-forwarded-proto http
   http-request set-header x-forwarded-host %[req.hdr(host)]
   http-request set-var(txn.path) path
-  http-request set-var(txn.named) req.hdr(host),host_only,lower,concat(,txn.path,/)
-  http-request set-var(txn.service) var(txn.named),map_beg({named})
   http-request set-var(txn.any) str(*),concat(,txn.path,/)
-  http-request set-var(txn.service) var(txn.any),map_beg({any}) unless {{ var(txn.service) -m found }}
+  http-request set-var(txn.service) var(txn.any),map_beg({any})
+  http-request set-var(txn.named) req.hdr(host),host_only,lower,concat(,txn.path,/)
+  http-request set-var(txn.service) var(txn.named),map_beg({named}) unless {{ var(txn.service) -m found }}
   use_backend %[var(txn.service)] if {{ var(txn.service) -m found }}
   default_backend unknown
 backend unknown

@@ -1,4 +1,4 @@
-"""Which service a request is for: the host first, then the longest path prefix by whole segments."""
+"""Which service a request is for: any host's routes first, then those of its own; the longest path wins."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,9 @@ class Router:
         router = Router(table.services)
         found = router.find("api.example.jp", b"/v1/items")
 
-    A named host comes before any host. Of two services that claim the same place the first one has it.
+    Routes of any host come before those of a named one: each lies below its project's own path, so whoever
+    claims the gateway's own name as its host does not get what is meant for others. Of two services that
+    claim the same place the first one has it.
     """
 
     def __init__(self, services: Iterable[ServiceRoute]) -> None:
@@ -27,7 +29,7 @@ class Router:
 
     def find(self, host: str, path: bytes) -> tuple[ServiceRoute, bytes] | None:
         """The service and the path as it shall see it; None if nobody claims the place."""
-        for name in (host, ANY_HOST):
+        for name in (ANY_HOST, host):
             places = self._places.get(name)
             if places is None:
                 continue

@@ -41,7 +41,8 @@ class ServiceRoute(Struct, frozen=True):
     """How requests reach one service. Times in milliseconds.
 
     `hosts` are lower-case host names, empty for any; `path` is a prefix by whole segments, `/` for all. The
-    longest path of a matching host wins; a named host comes before any.
+    longest path wins, of the routes for any host first (each lies below its project's own path), then of
+    those for the named one: so nobody gets others' requests by claiming the gateway's own name.
     """
 
     id: str

@@ -65,6 +65,7 @@ def test_a_plain_service_is_in_order() -> None:
         ({"route": RouteSpec(path="/prj_owner")}, "route_path_not_yours", "/route/path"),
         ({"route": RouteSpec(path="/prj_own/../prj_other")}, "route_path_dots", "/route/path"),
         ({"route": RouteSpec(("a.example",), "/a/./b")}, "route_path_dots", "/route/path"),
+        ({"route": RouteSpec(("a.example",), "/prj_other/x")}, "route_path_of_project", "/route/path"),
         ({"rules": PlacementRules(spread=Spread())}, "spread_of_service", "/rules/spread"),
     ],
 )
@@ -81,6 +82,7 @@ def test_a_contradiction_says_what_and_where(change: dict[str, Any], code: str, 
         (RouteSpec(path="/prj_own"), ("",), "/prj_own"),
         (RouteSpec(path="/prj_own/shop/"), ("",), "/prj_own/shop"),
         (RouteSpec(("a.example",)), ("a.example",), "/"),
+        (RouteSpec(("a.example",), "/prj_own/x"), ("a.example",), "/prj_own/x"),
         (RouteSpec(("a.example", "b.example", "a.example"), "/x/"), ("a.example", "b.example"), "/x"),
     ],
 )

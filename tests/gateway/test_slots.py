@@ -63,13 +63,14 @@ def test_a_member_may_join_with_more_than_the_limit() -> None:
     assert slots.take() == "a"
 
 
-def test_named_hosts_come_before_any_and_longer_paths_before_shorter_ones() -> None:
+def test_longer_paths_come_before_shorter_ones_and_any_host_before_a_named_one() -> None:
     router = Router(
         [
-            service_route("svc_root", path="/"),
             service_route("svc_ab", path="/a/b", strip_path=True),
             service_route("svc_a", path="/a/", strip_path=False),
-            service_route("svc_host", hosts=("h.example",), path="/a", strip_path=True),
+            service_route("svc_host", hosts=("h.example",), path="/", strip_path=True),
+            service_route("svc_deep", hosts=("h.example",), path="/a/b/c", strip_path=True),
+            service_route("svc_own", hosts=("h.example",), path="/own", strip_path=True),
         ]
     )
 
@@ -82,7 +83,8 @@ def test_named_hosts_come_before_any_and_longer_paths_before_shorter_ones() -> N
     assert at("x", b"/a/b") == ("svc_ab", b"/")
     assert at("x", b"/a/bc") == ("svc_a", b"/a/bc")
     assert at("x", b"/a") == ("svc_a", b"/a")
-    assert at("x", b"/ab") == ("svc_root", b"/ab")
-    assert at("h.example", b"/a/b/c") == ("svc_host", b"/b/c")
-    assert at("h.example", b"/c") == ("svc_root", b"/c")
+    assert at("h.example", b"/a/b/c") == ("svc_ab", b"/c")
+    assert at("h.example", b"/ab") == ("svc_host", b"/ab")
+    assert at("h.example", b"/own/x") == ("svc_own", b"/x")
+    assert router.find("x", b"/ab") is None
     assert Router([service_route("svc_a", path="/a")]).find("x", b"/") is None
