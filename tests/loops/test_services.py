@@ -497,7 +497,8 @@ def test_a_plane_killed_at_any_step_loses_and_duplicates_nothing(directory: Path
     assert died_at == {"store.service_write", "gateway.publish"}
     for at in whole.effective:
         again(Fuse(at, after=True))
-    for at in whole.effective[::4]:
+    # What a death before a call leaves, one after the last effective call leaves, too: tried for the first.
+    for at in whole.effective[:3]:
         again(Fuse(at))
 
 
