@@ -1,20 +1,27 @@
 """Services in the store: revisions, routes, replicas and decisions."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
 from region_rows import T0_US, RegionRows
+from sqlalchemy import text
 
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec
 from kumoi.model.services import RevisionSpec, RouteSpec, ServiceSpec
 from kumoi.store import schema, services
+from kumoi.store.database import Store
 from kumoi.store.errors import StaleState
 from kumoi.store.ids import id_new
 from kumoi.store.services import REVISIONS_KEPT
 
 S_US = 1_000_000
+WAIT_S = 20
+_WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
 
 
 class Services(RegionRows):
@@ -247,3 +254,38 @@ def test_decisions_are_told_in_sentences_oldest_first(region: Services) -> None:
     assert [step.wanted for step in steps] == [0, 1, 2]
     assert (steps[0].demand, steps[0].waiting) == (3.25, 2)
     assert [step.wanted for step in region.read(services.scaling_list, service, 2)] == [1, 2]
+
+
+def test_two_planes_do_not_give_a_host_to_two_projects(postgres_url: str) -> None:
+    first, second = Store(postgres_url), Store(postgres_url)
+    region = Services(first)
+    region.write(schema.region, {"one": 1, "name": "r", "cell": 0, "incarnation": "i", "created_us": T0_US})
+    one, other = region.add(region.spec()), region.add(region.spec(), organization="two")
+
+    def claim(store: Store, service: str, organization: str, path: str, then: Any = None) -> str | None:
+        spec = region.spec(route=RouteSpec(("www.example",), path))
+
+        def work(connection: Any) -> str | None:
+            taken = services.routes_claim(connection, service, region.projects[organization], spec)
+            if then is not None:
+                then()
+            return taken
+
+        return store.transact_wait(None, work)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Any] = []
+
+        def meanwhile() -> None:
+            """The other plane asks while this one has not committed, and waits for it."""
+            waiting.append(pool.submit(claim, second, other, "two", "/b"))
+            for _ in range(100 * WAIT_S):
+                if waiting[0].done() or second.read_wait(lambda c: c.execute(_WAITS).scalar_one()):
+                    return
+                wait(waiting, timeout=0.01)
+            raise AssertionError("the second plane neither ended nor waits")
+
+        assert claim(first, one, "one", "/a", meanwhile) is None
+        assert waiting[0].result(WAIT_S) == "www.example/b"
+    for store in (first, second):
+        store.close()
