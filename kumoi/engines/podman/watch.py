@@ -52,9 +52,11 @@ class ContainerWatch(Watch):
     def finish(self) -> tuple[int, int, int]:
         """Wait until everything is gone, ask how it ended, remove it: (status, 0, 0). The status is podman's
         if it did not start the container, else that of a killed process; `exit_code` is the container's."""
-        for member in self._groups.members(self._ref):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
+        until = time.monotonic() + _CLEANUP_S
+        while self._groups.members(self._ref) and time.monotonic() < until:
+            self._kill()
+            select.select([], [], [], _PAUSE_S)
+        self.ended_us = time.time_ns() // 1_000
         _children_end()
         if self.set_up:
             self._inspect()

@@ -80,7 +80,8 @@ class Logs:
 
 
 class Watch:
-    """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself.
+    """Waits for one sandbox to end and ends it when it must. `cause` says why, None if by itself; `ended_us`
+    is when everything of it was gone, microseconds UTC.
 
     `on_set_up` gets the first that bubblewrap tells, as soon as it does.
     """
@@ -96,6 +97,7 @@ class Watch:
     ) -> None:
         self.cause: str | None = None
         self.exit_code: int | None = None
+        self.ended_us = 0
         self.set_up = False
         self._directory = layout.attempt(task["ref"])
         self._launched = launched
@@ -147,6 +149,7 @@ class Watch:
         bubblewrap saw the command begin, and end. It writes `child-pid` before it lets its child go on.
         """
         reaped = _reap(self._launched.pid)
+        self.ended_us = time.time_ns() // 1_000
         self._status_read()
         for line in self._status.splitlines():
             with contextlib.suppress(ValueError):  # it was killed while it wrote

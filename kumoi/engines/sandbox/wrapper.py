@@ -178,7 +178,7 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
     return records.exit_line(
         end.outcome,
         started_us=None if end.outcome == "start_failed" else started_us,
-        ended_us=max(_now_us(), started_us),
+        ended_us=max(watch.ended_us, started_us),
         exit_code=end.exit_code,
         signal=end.signal,
         cpu_us=cpu_us,
