@@ -50,7 +50,7 @@ def test_narrow_tokens_make_no_wider_ones(world: Any) -> None:
     [
         {"scopes": []},
         {"scopes": ["write"]},
-        {"scopes": ["all"] * 5},
+        {"scopes": ["all"] * 6},
         {"expires_s": 59},
         {"expires_s": 10**12},
         {"expires_s": "90"},
