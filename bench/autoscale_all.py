@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
-from autoscale import SHARE, SHARES, outcome_figures
+from autoscale import SHARE, outcome_figures
 from autoscale_chart import outcomes_chart, violations_chart
 from autoscale_load import DAY_S, Requests, Spec, requests_load
 from autoscale_model import Outcome, Service, Terms
@@ -120,9 +120,9 @@ def run_once(run: Run, traces: Path, results: Path, machine: dict[str, object]) 
     terms = replace(terms, cold_start_s=run.cold_start_s)
     outcome = Service(requests, terms).run(scaler_make(run.policy, terms, run.asked, None))
     if run.first_day:
-        references = dict.fromkeys(SHARES, outcome.replica_s)
+        references = {SHARE: outcome.replica_s}
     else:
-        references = references_find(traces, run.workload, run.cold_start_s)
+        references = {SHARE: reference_find(traces, run.workload, run.cold_start_s)}
     figures = outcome_figures(run.policy, outcome, references, requests.length_s - terms.warm_up_s)
     kept.write_text(report_json(Report("autoscale", SEED, tuple(figures)), machine))
     say(f"{kept.stem}: {outcome.replica_s / references[SHARE]:.3f} at {outcome.violation_share:.3%}")
@@ -144,12 +144,12 @@ def load(traces: Path, workload: str, *, first_day: bool) -> tuple[Requests, Ter
 
 
 @lru_cache(maxsize=64)
-def references_find(traces: Path, workload: str, cold_start_s: int) -> dict[float, float]:
-    """The replica-seconds of whoever knew the future, by the share that may be skipped."""
+def reference_find(traces: Path, workload: str, cold_start_s: int) -> float:
+    """The replica-seconds of whoever knew the future and may skip 1 % of the requests."""
     requests, terms = load(traces, workload, first_day=False)
     count = int((requests.arrivals >= terms.warm_up_s).sum())
     layers = layers_cut(requests, terms)
-    return {share: reference_replica_s(layers, count, cold_start_s, share) for share in SHARES}
+    return reference_replica_s(layers, count, cold_start_s, SHARE)
 
 
 def charts_write(traces: Path, directory: Path) -> None:
