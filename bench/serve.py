@@ -20,8 +20,12 @@ from serve_load import (
     replica,
     wrk_run,
 )
+from serve_plane import Measured, plane_measure
 
 RAY_TIMES = 12.0
+SCALE_S_MAX = 1.5
+COLD_START_S_MAX = 0.5
+ROUNDS = 20
 ACTIVATOR_SHARE = 0.4
 
 Loads = dict[str, dict[int, Load]]
@@ -31,9 +35,11 @@ def main() -> int:
     """Measure and print."""
     parser = arguments_make(__doc__ or "")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each load")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of scaling, rollouts and kills")
     parser.add_argument("--without-ray", action="store_true", help="leave the peer out")
     options = parser.parse_args()
     machine = machine_describe()
+    planes = plane_figures(plane_measure(options.rounds)) if options.rounds else []
     loads = gateways_measure(options.seconds)
     if not options.without_ray:
         machine["ray"] = ray_version()
@@ -42,12 +48,25 @@ def main() -> int:
             loads["ray."] = loads_measure(port, "/", options.seconds)
     machine["load_after"] = round(os.getloadavg()[0], 1)
     figures = [
+        *planes,
         *figures_make(loads, "", goal_rps=times(loads.get("ray."), RAY_TIMES), reference="ray."),
         *figures_make(loads, "activator.", goal_rps=times(loads[""], ACTIVATOR_SHARE), reference="ray."),
         *(figure for name in ("ray.", "direct.", "netns.") for figure in figures_make(loads, name)),
     ]
     report_print(Report("serve", options.seed, tuple(figures)), machine, as_json=options.json)
     return 0
+
+
+def plane_figures(measured: Measured) -> list[Figure]:
+    """What a service on a plane does under load."""
+    for reason in measured.reasons:
+        say(f"lost: {reason}")
+    return [
+        Figure("cold_start_s", measured.cold_start_s, "s", "lower", COLD_START_S_MAX),
+        Figure("scale_1_to_4_s", measured.scale_1_to_4_s, "s", "lower", SCALE_S_MAX),
+        Figure("lost", measured.lost, "requests", "lower", 0),
+        Figure("answered", measured.answered, "requests", "higher"),
+    ]
 
 
 def gateways_measure(seconds: float) -> Loads:

@@ -5,10 +5,14 @@ serve_ray.py PORT CONCURRENCY: prints `ready` and serves until its standard inpu
 
 import sys
 
-import ray
+import ray  # type: ignore[import-not-found]
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.serve.config import HTTPOptions  # type: ignore[import-not-found]
 from serve_app import Trivial
+
+
+class Deployed:
+    """What Ray Serve puts the application into."""
 
 
 def main() -> None:
@@ -17,12 +21,10 @@ def main() -> None:
     ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, num_cpus=2)
     serve.start(http_options=HTTPOptions(host="127.0.0.1", port=port))
 
-    @serve.deployment(num_replicas=1, max_ongoing_requests=concurrency)
-    @serve.ingress(Trivial())
-    class Deployed:
-        pass
-
-    serve.run(Deployed.bind(), name="trivial", route_prefix="/")
+    deployed = serve.deployment(num_replicas=1, max_ongoing_requests=concurrency)(
+        serve.ingress(Trivial())(Deployed)
+    )
+    serve.run(deployed.bind(), name="trivial", route_prefix="/")
     print("ready", flush=True)
     sys.stdin.read()
     serve.shutdown()

@@ -45,6 +45,7 @@ from kumoi.gateway.traffic import Traffic
 LOOK_S: Final = 0.2
 HANDOVER_S: Final = 0.05
 AGAIN_S: Final = 1.0
+STEP_S: Final = 15.0
 SAMPLE_S: Final = 0.1
 STATUS_COLUMNS: Final = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 NEWS_AT_ONCE: Final = 100
@@ -69,6 +70,7 @@ class Haproxy:
         self._numbers: dict[int, str] = {}
         self._last: dict[tuple[str, str, str], int] = {}
         self._sampled = 0.0
+        self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._news = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         traffic.changed = self._changed.set
@@ -112,7 +114,10 @@ class Haproxy:
 
     async def stop(self, timeout_s: float) -> None:
         """End it softly: what is in flight may finish for so long."""
+        self._stopping = True
+        self._changed.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=STEP_S)
             self._task.cancel()
         asyncio.get_running_loop().remove_reader(self._news)
         self._news.close()
@@ -127,12 +132,14 @@ class Haproxy:
             pid_end(relay, signal.SIGTERM)
 
     async def _follow(self) -> None:
-        while True:
+        while not self._stopping:
             pause_s = HANDOVER_S if self._waits() else LOOK_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
             self._changed.clear()
+            if self._stopping:
+                return
             try:
                 await self._follow_once()
                 await self.sample()
