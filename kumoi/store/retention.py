@@ -19,6 +19,8 @@ from kumoi.store.schema import (
     jobs,
     plans,
     refusals,
+    scalings,
+    services,
     tombstones,
 )
 from kumoi.store.writer import insert_many
@@ -71,6 +73,22 @@ def _jobs_old(connection: Connection, before_us: int, limit: int) -> Sequence[st
             break
         old.append(row.id)
     return old
+
+
+def services_drop(connection: Connection, before_us: int, limit: int) -> int:
+    """Drop services that were deleted before `before_us`, once the jobs of their replicas are dropped."""
+    jobs_left = exists(
+        select(1).where(jobs.c.project_id == services.c.project_id, jobs.c.service_id == services.c.id)
+    )
+    old = select(services.c.id).where(services.c.deleted_us < before_us, ~jobs_left).limit(limit)
+    return connection.execute(delete(services).where(services.c.id.in_(old.scalar_subquery()))).rowcount
+
+
+def scalings_drop(connection: Connection, before_us: int, limit: int) -> int:
+    """Drop the autoscaler's decisions about services that were deleted before `before_us`."""
+    deleted = select(services.c.id).where(services.c.deleted_us < before_us)
+    old = select(scalings.c.id).where(scalings.c.service_id.in_(deleted.scalar_subquery())).limit(limit)
+    return connection.execute(delete(scalings).where(scalings.c.id.in_(old.scalar_subquery()))).rowcount
 
 
 def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: int) -> Sequence[str]:

@@ -505,3 +505,20 @@ def test_a_plane_killed_at_any_step_loses_and_duplicates_nothing(directory: Path
 def test_a_look_that_is_repeated_changes_nothing(directory: Path) -> None:
     first, facts, service_id = _prepared(directory)
     live(first, facts, service_id, Fuse(), twice=True)
+
+
+def test_what_was_deleted_is_dropped_when_its_time_is_over(plane: ServiceWorld) -> None:
+    gone, stays = serving(plane), plane.service_add(service_spec(), name="stays")
+    plane.ticks(6)
+    plane.delete(gone)
+    plane.ticks(4)
+    assert plane.service(gone).state == "deleted"
+    plane.clock.pass_s(31 * 86_400)
+    plane.activate("retention")
+    assert {row.service_id for row in plane.region.rows(schema.scalings)} == {stays}
+    assert plane.service(gone).state == "deleted", "its jobs are still kept"
+    plane.clock.pass_s(400 * 86_400)
+    plane.activate("retention")
+    plane.activate("retention")
+    assert [row.id for row in plane.region.rows(schema.services)] == [stays]
+    assert plane.region.rows(schema.revisions, service_id=gone) == []
