@@ -335,11 +335,23 @@ def _podman_or_skip(root: Path) -> PodmanHarness:
 
 
 @pytest.fixture
-def podman(tmp_path: Path) -> Iterator[PodmanHarness]:
-    """A podman engine, or a skip that says what is missing."""
-    harness = _podman_or_skip(tmp_path)
-    yield harness
-    harness.close()
+def podman_at() -> Iterator[Callable[[Path], PodmanHarness]]:
+    """Makes podman engines, or skips and says what is missing."""
+    made: list[PodmanHarness] = []
+
+    def make(root: Path) -> PodmanHarness:
+        made.append(_podman_or_skip(root))
+        return made[-1]
+
+    yield make
+    for harness in made:
+        harness.close()
+
+
+@pytest.fixture
+def podman(tmp_path: Path, podman_at: Callable[[Path], PodmanHarness]) -> PodmanHarness:
+    """A podman engine."""
+    return podman_at(tmp_path)
 
 
 @pytest.fixture(params=["sandbox", "podman"])

@@ -11,6 +11,7 @@ import pytest
 from oci_registry import Image, layer_of, registry_of
 
 from kumoi.engines.base import EngineUnavailable, Phase, StartRefused, Stream
+from kumoi.engines.podman import storage
 from kumoi.engines.podman.storage import PodmanStorage
 from kumoi.model.jobs import AttemptOutcome
 
@@ -238,3 +239,12 @@ def test_an_image_is_pulled_by_digest_from_a_registry_that_is_allowed(podman: Po
         assert "cannot be pulled" in str(answers[absent.ref])
         podman.settle(spec.ref)
         assert podman.text(spec.ref) == "pulled\n"
+
+
+def test_containers_run_where_nothing_can_be_overlaid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
+) -> None:
+    monkeypatch.setattr(storage, "DRIVERS", ("vfs",))
+    podman = podman_at(tmp_path)
+    assert run(podman, "echo x >/project/x; ! touch /x; cat /project/x") == "x\n"
+    assert (podman.data_dir / "podman/containers/storage/vfs").is_dir()
