@@ -47,6 +47,7 @@ from kumoi.model.services import RevisionSpec, ServiceSpec
 from kumoi.model.time import US_PER_S
 from kumoi.store.errors import ImpossibleState, MissingReference, StaleState
 from kumoi.store.replicas import (
+    ReplicaRead,
     Scaling,
     ServiceRead,
     ServiceWrite,
@@ -165,22 +166,24 @@ class _Pass:
     def endpoints_learn(self, page: Sequence[ServiceRead]) -> None:
         """Ask engines where new replicas listen. One that just began is asked again at once."""
         known, now_us = self.memory.endpoints, self.context.clock_us()
-        asked: dict[str, dict[str, int]] = {}
+        asked: dict[str, dict[str, ReplicaRead]] = {}
         for read in page:
             for one in read.replicas:
                 attempt = one.attempt
                 if attempt is not None and attempt.state == "running" and attempt.id not in known:
-                    asked.setdefault(attempt.engine, {})[attempt.id] = attempt.started_us or 0
-        for name, begun in asked.items():
+                    asked.setdefault(attempt.engine, {})[attempt.id] = one
+        for name, new in asked.items():
             engine = self.context.engines.get(name)
             try:
-                known |= engine.endpoints(list(begun)) if engine is not None else {}
+                known |= engine.endpoints(list(new)) if engine is not None else {}
             except EngineError as error:
                 _log.warning("the engine %s does not say where replicas listen: %s", name, error)
-                self.is_whole = False
+                # What only starts is missed by nobody; what was ready is in the table that is in use.
+                self.is_whole &= all(one.row.state == "starting" for one in new.values())
             self.more |= any(
-                ref not in known and now_us - started_us < ENDPOINT_WAIT_US
-                for ref, started_us in begun.items()
+                ref not in known and now_us - (one.attempt.started_us or 0) < ENDPOINT_WAIT_US
+                for ref, one in new.items()
+                if one.attempt is not None
             )
 
     def service_keep(self, read: ServiceRead) -> None:

@@ -290,6 +290,18 @@ def test_an_engine_that_does_not_say_where_replicas_listen_takes_no_route_away(p
     assert plane.gateway.table.services == table.services
 
 
+def test_an_engine_that_is_away_keeps_no_other_service_from_its_route(plane: ServiceWorld) -> None:
+    first = serving(plane)
+    second = plane.service_add(service_spec(), name="second")
+    plane.services()
+    for name in ("jobs", "placement", "tasks"):
+        plane.activate(name)
+    plane.engine.fail_next(EngineUnavailable("away"), method="endpoints")
+    assert plane.services(), "it is asked again at once"
+    assert [one.id for one in plane.gateway.table.services] == [first, second]
+    assert plane.gateway.serving(first)
+
+
 def test_one_broken_service_keeps_no_other_waiting(plane: ServiceWorld) -> None:
     broken = plane.service_add(service_spec(), name="aaa")
     plane.set(schema.services, broken, target=7)
