@@ -187,3 +187,27 @@ def test_a_change_of_policy_starts_anew() -> None:
     assert service.state is not None
     decision = decide(ScaleRules("panic", 1, 9), service.state, service.inputs[-1].seen)
     assert decision.state.policy == "panic"
+
+
+@pytest.mark.parametrize("policy", POLICY_NAMES)
+def test_a_clock_that_was_set_back_a_little_changes_nothing(policy: str) -> None:
+    service = Fluid(ScaleRules(policy, 1, 9))
+    last = service.run([3] * 60)[-1]
+    seen = msgspec.structs.replace(service.inputs[-1].seen, now_us=(service.now_s - 5) * SECOND_US)
+    decision = decide(service.rules, last.state, seen)
+    assert (decision.wanted, decision.state) == (last.wanted, last.state)
+
+
+@pytest.mark.parametrize("policy", POLICY_NAMES)
+def test_a_clock_that_was_set_back_far_starts_anew(policy: str) -> None:
+    service = Fluid(ScaleRules(policy, 1, 9))
+    last = service.run([3] * 60)[-1]
+    seen = msgspec.structs.replace(service.inputs[-1].seen, now_us=SECOND_US)
+    assert decide(service.rules, last.state, seen).state.looked_us == SECOND_US
+
+
+def test_looks_far_apart_and_tiny_services_are_decided_on() -> None:
+    rules, state = ScaleRules(min_replicas=0, slo_wait_ms=0), scaler_new("kumoi")
+    for number in (1, 2, 10_000, 10_001, 900_000):
+        state = decide(rules, state, Seen(number * SECOND_US, 5_000, 0.000_1, 0, 1, 1)).state
+    assert state.wanted >= 1

@@ -13,6 +13,7 @@ _POLICIES: dict[str, tuple[Callable[[ScaleRules, ScalerState, Seen], Wish], Call
     "queue": (queue.wish, QueueMemory),
 }
 POLICY_NAMES = tuple(_POLICIES)
+BEHIND_US_MAX = 60_000_000
 
 
 def scaler_new(policy: str) -> ScalerState:
@@ -25,13 +26,18 @@ def scaler_new(policy: str) -> ScalerState:
 def decide(rules: ScaleRules, state: ScalerState, seen: Seen) -> Decision:
     """How many replicas there should be now.
 
-    Deterministic in its arguments. A state of another policy than the rules name is started anew. Looks
-    should be one or two seconds apart; each must be later than the one before.
+    Deterministic in its arguments. A state of another policy than the rules name is started anew, as is one
+    from more than a minute later (the clock was set back). Looks should be one or two seconds apart; one
+    that is not later than the one before changes nothing.
     """
-    if state.policy != rules.policy:
+    behind_us = -1 if state.looked_us is None else state.looked_us - seen.now_us
+    if state.policy != rules.policy or behind_us > BEHIND_US_MAX:
         state = scaler_new(rules.policy)
-    wished = _POLICIES[rules.policy][0](rules, state, seen)
+        behind_us = -1
     low, high = bounds(rules, seen.now_us)
+    if behind_us >= 0:
+        return Decision(min(max(state.wanted, low), high), "steady", (), state)
+    wished = _POLICIES[rules.policy][0](rules, state, seen)
     wanted, reason, figures = wished.replicas, wished.reason, wished.figures
     if wanted == 0 and seen.waiting:
         wanted, reason = 1, "wake"

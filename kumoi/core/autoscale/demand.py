@@ -19,7 +19,8 @@ def demand_count(counted: Counted, now_us: int, arrivals: int, window_us: int) -
     if not counted:
         counted = ((now_us - LOOK_US, 0),)
     total = counted[-1][1] + arrivals
-    start_us = max(now_us - min(window_us, WINDOW_US_MAX), counted[0][0])
+    window_us = min(max(window_us, LOOK_US), WINDOW_US_MAX)
+    start_us = max(now_us - window_us, counted[0][0])
     counted = (*counted, (now_us, total))
     after = bisect_right(counted, start_us, key=_time)
     at_us, before = counted[after - 1]
