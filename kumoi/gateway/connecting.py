@@ -57,9 +57,7 @@ class Connector:
         if not endpoint.netns:
             made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         elif endpoint.userns:
-            if self._joiner is None:
-                self._joiner = Joiner()
-            made = await self._loop.run_in_executor(self._thread, self._joiner.socket_make, endpoint, family)
+            made = await self._loop.run_in_executor(self._thread, self._joined, endpoint, family)
         else:
             made = await self._loop.run_in_executor(
                 self._thread, socket_in_namespace, Path(endpoint.netns), family
@@ -68,9 +66,16 @@ class Connector:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
+    def _joined(self, endpoint: Endpoint, family: int) -> socket.socket:
+        if self._joiner is None or self._joiner.broken:
+            if self._joiner is not None:
+                self._joiner.close()
+            self._joiner = Joiner()
+        return self._joiner.socket_make(endpoint, family)
+
     def close(self) -> None:
         """End the helper and the thread."""
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown(wait=True)
         if self._joiner is not None:
             self._joiner.close()
 

@@ -35,12 +35,15 @@ class Joiner:
                 close_fds=True,
             )
         ours.settimeout(ANSWER_S)
+        self.broken = False
         self._socket = ours
 
     def socket_make(self, endpoint: Endpoint, family: int) -> socket.socket:
         """An unconnected TCP socket inside the endpoint's namespaces; OSError says what stood in the way."""
+        self.broken = True  # an answer that comes too late would be taken for the next one's
         self._socket.send(json.dumps([endpoint.userns, endpoint.netns, family]).encode())
         text, files, _flags, _address = socket.recv_fds(self._socket, 1_024, 1)
+        self.broken = not text
         if not files:
             raise OSError(text.decode() or "the helper that joins namespaces has ended")
         return socket.socket(fileno=files[0])
@@ -48,7 +51,11 @@ class Joiner:
     def close(self) -> None:
         """End the helper."""
         self._socket.close()
-        self._process.wait(ANSWER_S)
+        try:
+            self._process.wait(ANSWER_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 def joiner_run() -> None:

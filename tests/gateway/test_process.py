@@ -288,6 +288,65 @@ def test_haproxy_refuses_or_normalises_what_the_activator_would(place: Path, bac
     server.server_close()
 
 
+def _talk(connection: socket.socket) -> None:
+    """A replica of one connection: a tunnel for who upgrades, chunks in answer to chunks for the others."""
+    with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError, ValueError):
+        while head := b"".join(iter(reader.readline, b"\r\n")).lower() if reader.peek(1) else b"":
+            if b"upgrade: websocket" in head:
+                connection.sendall(
+                    b"HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                    b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+                )
+                while data := connection.recv(100):
+                    connection.sendall(data.upper())
+                return
+            if b"transfer-encoding: chunked" not in head:
+                connection.sendall(b"HTTP/1.1 200 X\r\ncontent-length: 0\r\n\r\n")
+                continue
+            connection.sendall(b"HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n")
+            while size := int(reader.readline(), 16):
+                part = reader.read(size + 2)[:-2].upper()
+                connection.sendall(b"%x\r\n%b\r\n" % (size, part))
+            reader.readline()
+            connection.sendall(b"0\r\n\r\n")
+
+
+@needs_haproxy
+def test_websockets_and_streams_pass_haproxy_as_they_come(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=_talk, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        route = ReplicaRoute("rep_talk", 1, Endpoint("127.0.0.1", listener.getsockname()[1]), True)
+        gateway = Gateway(place, port=port_free())
+        gateway.put(1, service_route("svc_a", replicas=[route]))
+        gateway.ready(1)
+        gateway.carried("rep_talk")
+        with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as client:
+            client.sendall(
+                b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            assert client.recv(1_024).startswith(b"HTTP/1.1 101")
+            client.sendall(b"hello")
+            assert client.recv(1_024) == b"HELLO"
+        with (
+            socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as client,
+            client.makefile("rb") as reader,
+        ):
+            client.sendall(b"POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+            client.sendall(b"3\r\none\r\n")
+            assert b"200" in b"".join(iter(reader.readline, b"\r\n"))
+            assert (reader.readline(), reader.readline()) == (b"3\r\n", b"ONE\r\n")
+            client.sendall(b"0\r\n\r\n")
+            assert reader.readline() == b"0\r\n"
+        gateway.stop()
+
+
 async def _load(port: int, stop: asyncio.Event, statuses: list[int]) -> None:
     """One client with one connection that asks until told to stop; -1 for a connection that broke."""
     while not stop.is_set():
