@@ -43,8 +43,7 @@ class Settings:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
         address_split(self.listen)
-        if self.gateway_listen.rpartition(":")[2] != "0":
-            address_split(self.gateway_listen, "gateway_listen")
+        address_split(self.gateway_listen, "gateway_listen", port_min=0)
 
     @property
     def database_url(self) -> str:
@@ -57,10 +56,10 @@ class Settings:
         return self.log_origin or f"kumoi.local/{self.region}"
 
 
-def address_split(listen: str, name: str = "listen") -> tuple[str, int]:
+def address_split(listen: str, name: str = "listen", *, port_min: int = 1) -> tuple[str, int]:
     """Host and port of `HOST:PORT` (`[::1]:8080` for IPv6). ValueError where it is none."""
     host, separator, port = listen.rpartition(":")
-    if not separator or not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+    if not separator or not host or not port.isdecimal() or not port_min <= int(port) <= 65_535:
         raise ValueError(f"{name} must be HOST:PORT such as {LISTEN_DEFAULT}, not {listen!r}")
     return host.strip("[]"), int(port)
 
