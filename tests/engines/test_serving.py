@@ -1,6 +1,8 @@
 """Replicas that really listen: reached through their endpoint, and no other way."""
 
+import contextlib
 import os
+import shutil
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from replica_web import fetch
 
 from kumoi.engines.base import AttemptSpec, Phase, StartRefused
+from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.serving import NETWORKS
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.routes import Endpoint
@@ -161,3 +164,18 @@ def test_what_a_killed_supervisor_left_is_cleaned_and_others_names_stay(sandbox:
         assert answer(sandbox, endpoints[1]) == "two\n"
     finally:
         foreign.unlink()
+
+
+def test_a_name_goes_with_the_attempt_even_if_its_records_are_gone(sandbox: Harness) -> None:
+    spec = replica(sandbox, "one")
+    (endpoint,) = start(sandbox, spec)
+    answer(sandbox, endpoint)
+    tasks = sandbox.data_dir / "tasks"
+    shutil.rmtree(tasks)
+    bwrap = f"kumoi-sandbox:{spec.ref}\0".encode()
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (place / "cmdline").read_bytes().startswith(bwrap):
+                os.kill(int(place.name), 9)
+    sandbox.wait(lambda: not Path(endpoint.netns).exists(), "the name to go")
+    records.Layout(str(tasks)).make()

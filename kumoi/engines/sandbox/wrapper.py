@@ -162,9 +162,11 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
     if task["port"] is not None and not setting.makes_network:
         inner = functools.partial(_set_up, setting, task)
     watch = setting.runtime.watch(setting, task, launched, oom, wake, inner)
-    watch.wait()
-    status, cpu_us, peak = watch.finish()
-    serving.withdraw(setting, task)
+    try:
+        watch.wait()
+        status, cpu_us, peak = watch.finish()
+    finally:
+        serving.withdraw(setting, task)
     out_of_memory = False
     details = [watch.logs.note] if watch.logs.note else []
     if groups is not None:
