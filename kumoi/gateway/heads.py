@@ -1,12 +1,13 @@
 """Heads of HTTP/1.1 messages: parsed by the letter of RFC 9112, refused when two readers could differ.
 
-A head is matched as a whole by one expression of the grammar, so that the common case costs one pass in C.
+A head is matched as a whole by one expression of the grammar; after that its lines can be split safely.
 What belongs to one connection (RFC 9110, 7.6.1) and what only the gateway may say is taken out; the rest is
 passed on byte for byte. Request smuggling needs two parsers that disagree: bare line feeds, folded lines,
 two lengths, a length beside chunks and unknown codings are refused here, so no replica ever sees them.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -16,6 +17,9 @@ from kumoi.gateway.refusals import Refusal
 HEAD_BYTES_MAX: Final = 65_536
 TARGET_BYTES_MAX: Final = 8_192
 FIELDS_MAX: Final = 128
+CONNECTION_BYTES_MAX: Final = 256
+NAMES_KEPT: Final = 1_024
+"""Headers' names that need not be looked at again; few are in use."""
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"})
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -23,17 +27,16 @@ _REQUEST_LINE = re.compile(
     rb"(%b{1,32}) ([!$-;=?-\[\]^_`a-z{|}~]{1,%d}) HTTP/([0-9])\.([0-9])\r\n" % (_TOKEN, TARGET_BYTES_MAX)
 )
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
-_FIELDS = re.compile(rb"(?:%b++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n" % _TOKEN)
-_REQUEST_SPECIAL = re.compile(
-    rb"^(host|connection|content-length|transfer-encoding|expect|upgrade|te|trailer|keep-alive"
-    rb"|proxy-[a-z0-9-]+|x-forwarded-[a-z0-9-]+|forwarded|x-real-ip|x-request-id|traceparent|tracestate|http2-settings"
-    rb"|x-kumoi-[a-z0-9-]+|[^:\r\n_]*_[^:\r\n]*):[\t ]*([^\r\n]*?)[\t ]*\r\n",
-    re.IGNORECASE | re.MULTILINE,
+_FIELDS = re.compile(rb"(?:%b{1,256}+:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n" % _TOKEN)
+_REQUEST_SPECIAL: Final = frozenset(
+    b"host connection content-length transfer-encoding expect upgrade te trailer keep-alive forwarded"
+    b" x-real-ip x-request-id traceparent tracestate http2-settings".split()
 )
-_RESPONSE_SPECIAL = re.compile(
-    rb"^(connection|content-length|transfer-encoding|keep-alive|upgrade|proxy-connection|te|x-request-id)"
-    rb":[\t ]*([^\r\n]*?)[\t ]*\r\n",
-    re.IGNORECASE | re.MULTILINE,
+_REQUEST_PREFIXES: Final = (b"proxy-", b"x-forwarded-", b"x-kumoi-")
+_LISTS: Final = frozenset({b"connection", b"te"})
+_ONCE: Final = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+_RESPONSE_SPECIAL: Final = frozenset(
+    b"connection content-length transfer-encoding keep-alive upgrade proxy-connection te x-request-id".split()
 )
 _HOST = re.compile(rb"([A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{0,5})?")
 _DOTS = re.compile(rb"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
@@ -96,20 +99,38 @@ def request_parse(head: bytes) -> RequestHead | Refusal:
         return _bad("header_invalid", "A header line is malformed: NAME: VALUE, ended by CR LF, not folded.")
     if head.count(b"\r\n", start) - 1 > FIELDS_MAX:
         return Refusal(431, "headers_too_many", f"At most {FIELDS_MAX} header lines are accepted.")
-    block = head[start:-2]
     special: dict[bytes, bytes] = {}
-    for name, value in _REQUEST_SPECIAL.findall(block):
-        lower = name.lower()
-        if lower in special:
-            if lower in (b"connection", b"te"):
-                special[lower] += b"," + value
-                continue
-            if lower in (b"host", b"content-length", b"transfer-encoding", b"expect", b"upgrade"):
-                return _bad("header_repeated", f"The header {lower.decode()} may be given only once.")
-        special[lower] = value
-    return _request_build(
-        method, target, int(minor_text), special, _REQUEST_SPECIAL.sub(b"", block) if special else block
-    )
+    kept: list[bytes] = []
+    for line_text in head[start:-4].split(b"\r\n") if len(head) > start + 2 else ():
+        name, _colon, value = line_text.partition(b":")
+        lower = _request_name(name)
+        if not lower:
+            kept.append(line_text)
+        elif lower not in special:
+            special[lower] = value.strip(b" \t")
+        elif lower in _LISTS:
+            special[lower] += b"," + value
+        elif lower in _ONCE:
+            return _bad("header_repeated", f"The header {lower.decode()} may be given only once.")
+    return _request_build(method, target, int(minor_text), special, _lines(kept))
+
+
+@lru_cache(NAMES_KEPT)
+def _request_name(name: bytes) -> bytes:
+    """A header's name in lower case if it does not simply go on, else nothing."""
+    lower = name.lower()
+    special = lower in _REQUEST_SPECIAL or lower.startswith(_REQUEST_PREFIXES) or b"_" in lower
+    return lower if special else b""
+
+
+@lru_cache(NAMES_KEPT)
+def _response_name(name: bytes) -> bytes:
+    lower = name.lower()
+    return lower if lower in _RESPONSE_SPECIAL else b""
+
+
+def _lines(kept: list[bytes]) -> bytes:
+    return b"\r\n".join(kept) + b"\r\n" if kept else b""
 
 
 def _request_build(
@@ -128,7 +149,10 @@ def _request_build(
     parts = _target_split(method, target, authority)
     if isinstance(parts, Refusal):
         return parts
-    options = {token.strip() for token in special.get(b"connection", b"").lower().split(b",")}
+    connection = special.get(b"connection", b"")
+    if len(connection) > CONNECTION_BYTES_MAX:
+        return _bad("connection_too_long", f"Connection may have {CONNECTION_BYTES_MAX} bytes at most.")
+    options = _options(connection)
     expect = special.get(b"expect")
     if expect is not None and expect.lower() != b"100-continue":
         return Refusal(417, "expectation_unknown", "The only expectation that is met is 100-continue.")
@@ -156,6 +180,12 @@ def _request_build(
             name: value for name, value in special.items() if name.startswith((b"x-forwarded-", b"x-kumoi-"))
         },
     )
+
+
+@lru_cache(NAMES_KEPT)
+def _options(connection: bytes) -> frozenset[bytes]:
+    """What Connection names."""
+    return frozenset(token.strip() for token in connection.lower().split(b",")) - {b""}
 
 
 def _framing(special: dict[bytes, bytes], minor: int) -> int | Refusal | None:
@@ -194,11 +224,11 @@ def _target_split(method: bytes, target: bytes, authority: bytes) -> tuple[bytes
     return path, mark + query
 
 
-def _named_remove(fields: bytes, options: set[bytes]) -> bytes:
+def _named_remove(fields: bytes, options: frozenset[bytes]) -> bytes:
     """`fields` without the lines that Connection names (RFC 9110, 7.6.1)."""
-    named = options - _NAMED_AWAY - _NEVER_NAMED
-    if not named:
+    if options <= _NAMED_AWAY:
         return fields
+    named = options - _NAMED_AWAY - _NEVER_NAMED
     return b"".join(
         line for line in fields.splitlines(keepends=True) if line.partition(b":")[0].lower() not in named
     )
@@ -211,12 +241,17 @@ def response_parse(head: bytes, method: bytes) -> ResponseHead | None:
         return None
     minor, status_text, reason = line.groups()
     status = int(status_text)
-    block = head[line.end() : -2]
     close, upgrade = minor == b"0", b""
     coding = length_text = None
-    options: set[bytes] = set()
-    for name, value in _RESPONSE_SPECIAL.findall(block):
-        lower = name.lower()
+    options: frozenset[bytes] = frozenset()
+    kept: list[bytes] = []
+    for line_text in head[line.end() : -4].split(b"\r\n") if len(head) > line.end() + 2 else ():
+        name, _colon, value = line_text.partition(b":")
+        lower = _response_name(name)
+        if not lower:
+            kept.append(line_text)
+            continue
+        value = value.strip(b" \t")
         if lower == b"content-length":
             if length_text is not None and length_text != value:
                 return None
@@ -226,7 +261,9 @@ def response_parse(head: bytes, method: bytes) -> ResponseHead | None:
                 return None
             coding = value.lower()
         elif lower == b"connection":
-            options |= {token.strip() for token in value.lower().split(b",")}
+            if len(value) > CONNECTION_BYTES_MAX:
+                return None
+            options |= _options(value)
             close = b"close" in options or (close and b"keep-alive" not in options)
         elif lower == b"upgrade":
             upgrade = value
@@ -236,7 +273,7 @@ def response_parse(head: bytes, method: bytes) -> ResponseHead | None:
     return ResponseHead(
         status=status,
         reason=reason or b"",
-        fields=_named_remove(_RESPONSE_SPECIAL.sub(b"", block), options),
+        fields=_named_remove(_lines(kept), options),
         length=length,
         declared=length_text,
         close=close or length == -1,

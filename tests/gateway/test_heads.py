@@ -62,6 +62,8 @@ REFUSED = {
     "version without": (b"GET /\r\n" + HOST, 400),
     "other expectation": (b"POST / HTTP/1.1\r\n" + HOST + b"content-length: 1\r\nexpect: 200-ok\r\n", 417),
     "long target": (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\n" + HOST, 414),
+    "long name": (b"GET / HTTP/1.1\r\n" + HOST + b"a" * 300 + b": b\r\n", 400),
+    "long connection": (b"GET / HTTP/1.1\r\n" + HOST + b"connection: " + b"a," * 200 + b"\r\n", 400),
     "many lines": (b"GET / HTTP/1.1\r\n" + HOST + b"a: b\r\n" * 200, 431),
     "non-ASCII name": ("GET / HTTP/1.1\r\nhost: a\r\nnäme: x\r\n".encode(), 400),
     "non-ASCII target": ("GET /雲 HTTP/1.1\r\nhost: a\r\n".encode(), 400),
