@@ -74,8 +74,8 @@ class Provider(Protocol):
     def machine_ensure(self, spec: MachineSpec) -> MachineSeen:
         """The machine with the tag, made if there is none; of several with the tag all but one are ended.
 
-        A machine that was ended is not made again: its phase is GONE. Raises ProviderUnavailable (it may
-        have been made all the same), ProviderFull, ProviderRefused.
+        A machine that was ended is not made again while its provider remembers it: its phase is GONE. Raises
+        ProviderUnavailable (it may have been made all the same), ProviderFull, ProviderRefused.
         """
 
     def machine_list(self, region: str, incarnation: str) -> Sequence[MachineSeen]:

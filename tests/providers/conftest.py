@@ -4,17 +4,19 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
+from fake_nova import Nova
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.test import run_wsgi_app
 
 from kumoi.providers.base import MachineSpec, MachineTag, Provider, ProviderUnavailable
 from kumoi.providers.fake import FakeProvider
-from kumoi.providers.libcloud import Access, Ec2, LibcloudProvider
+from kumoi.providers.libcloud import Access, Ec2, LibcloudProvider, OpenStack
 
 IMAGE, SIZE = "ami-12c6146b", "m5.large"
 USER, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCY-EXAMPLE"
@@ -26,6 +28,8 @@ class Harness(Protocol):
 
     provider: Provider
     incarnation: str
+    remembers: bool
+    """Whether the provider still knows a machine that was ended."""
 
     def spec(self, machine_id: str = "mac_1", **other: Any) -> MachineSpec:
         """A machine to ask for."""
@@ -44,6 +48,7 @@ class _Machines:
     """Machines of one incarnation."""
 
     incarnation: str
+    remembers = True
 
     def spec(self, machine_id: str = "mac_1", **other: Any) -> MachineSpec:
         """A machine to ask for."""
@@ -68,6 +73,27 @@ class FakeHarness(_Machines):
         broken = FakeProvider()
         broken.fail = ProviderUnavailable("no answer")
         return broken
+
+
+class OpenStackHarness(_Machines):
+    """OpenStack's dialect, spoken with a server on this machine. It forgets what was ended."""
+
+    remembers = False
+
+    def __init__(self, nova: Nova, port: int) -> None:
+        self.nova = nova
+        self.access = Access("kyoto-1", "127.0.0.1", port, False, USER, SECRET, "kumoi")
+        self.incarnation = f"incarnation-{next(_incarnations)}"
+        self.provider = self.reopen()
+
+    def reopen(self) -> Provider:
+        return LibcloudProvider("openstack-test", "JP", OpenStack(), self.access)
+
+    def settle(self) -> None:
+        """Its server ends machines at once."""
+
+    def break_off(self) -> Provider:
+        return LibcloudProvider("openstack-test", "JP", OpenStack(), replace(self.access, port=1))
 
 
 class Ec2Harness(_Machines):
@@ -101,11 +127,10 @@ def _slash_mend(inner: Callable[..., Any]) -> Callable[..., Any]:
     return app
 
 
-@pytest.fixture(scope="session")
-def ec2_port() -> Iterator[int]:
-    """The port of an EC2-compatible server on the loopback interface."""
+@contextmanager
+def served(app: Callable[..., Any]) -> Iterator[int]:
+    """The port of the loopback interface where the application answers."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = _slash_mend(DomainDispatcherApplication(create_backend_app))
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -115,11 +140,29 @@ def ec2_port() -> Iterator[int]:
     server.server_close()
 
 
-@pytest.fixture(params=["fake", "ec2"])
+@pytest.fixture(scope="session")
+def ec2_port() -> Iterator[int]:
+    """The port of an EC2-compatible server."""
+    with served(_slash_mend(DomainDispatcherApplication(create_backend_app))) as port:
+        yield port
+
+
+@pytest.fixture
+def openstack() -> Iterator[OpenStackHarness]:
+    """OpenStack's dialect alone."""
+    nova = Nova(USER, SECRET)
+    with served(nova) as port:
+        yield OpenStackHarness(nova, port)
+
+
+@pytest.fixture(params=["fake", "ec2", "openstack"])
 def harness(request: pytest.FixtureRequest) -> Harness:
     """Every provider in turn."""
     if request.param == "fake":
         return FakeHarness()
+    if request.param == "openstack":
+        found: OpenStackHarness = request.getfixturevalue("openstack")
+        return found
     return Ec2Harness(request.getfixturevalue("ec2_port"))
 
 

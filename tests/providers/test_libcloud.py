@@ -1,12 +1,14 @@
 """What only a real provider can do wrong: doubles, refusals, and answers that tell too much."""
 
+from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kumoi.providers.base import ProviderFull, ProviderRefused, ProviderUnavailable
-from kumoi.providers.libcloud import Access, Ec2, LibcloudProvider, credentials_read
+from kumoi.providers.libcloud import Access, Ec2, LibcloudProvider, OpenStack, credentials_read
 
 Harness = Any
 
@@ -44,6 +46,28 @@ def test_what_a_provider_refuses_is_refused_for_good(ec2: Harness) -> None:
     with pytest.raises(ProviderRefused, match="HTTP 400"):
         ec2.provider.machine_ensure(ec2.spec(network="subnet-none"))
     assert ec2.provider.machine_list("region-1", ec2.incarnation) == []
+
+
+def test_openstack_ends_the_younger_of_two_and_carries_tag_name_and_network(openstack: Harness) -> None:
+    dialect = OpenStack()
+    driver = dialect.open(openstack.access)
+    made = [dialect.make(driver, openstack.spec(network="net-1")).id for _ in range(2)]
+    kept = openstack.provider.machine_ensure(openstack.spec())
+    assert kept.ref == min(made)
+    assert list(openstack.nova.servers) == [kept.ref]
+    asked = openstack.nova.asked[0]
+    assert (asked["name"], asked["networks"]) == ("mac-1", [{"uuid": "net-1"}])
+    assert asked["metadata"]["kumoi-machine"] == "mac_1"
+    assert b"hostname: mac-1" in b64decode(asked["user_data"])
+
+
+def test_openstack_refuses_and_hides_the_password(openstack: Harness) -> None:
+    with pytest.raises(ProviderRefused, match="network none not found"):
+        openstack.provider.machine_ensure(openstack.spec(network="none"))
+    stranger = LibcloudProvider("os", "JP", OpenStack(), replace(openstack.access, secret="guess-1"))
+    with pytest.raises(ProviderUnavailable, match="check the credentials") as raised:
+        stranger.machine_list("region-1", "i")
+    assert "guess-1" not in str(raised.value)
 
 
 class Failing(Ec2):
