@@ -21,6 +21,7 @@ def retention_activate(context: LoopContext, fence: Fence) -> bool:
         (retention.idempotency_keys_drop, now_us - KEY_US),
         (retention.plans_drop, now_us - keep.plan_s * US_PER_S),
         (retention.scalings_drop, now_us - keep.plan_s * US_PER_S),
+        (retention.machines_drop, now_us - keep.job_s * US_PER_S),
         (retention.services_drop, now_us - keep.job_s * US_PER_S),
     )
     most = max(context.store.transact_wait(fence, step, before_us, LIMIT) for step, before_us in steps)

@@ -17,6 +17,7 @@ from kumoi.store.schema import (
     is_false,
     job_dependencies,
     jobs,
+    machines,
     plans,
     refusals,
     scalings,
@@ -42,6 +43,12 @@ def plans_drop(connection: Connection, before_us: int, limit: int) -> int:
     needed = exists(select(1).where(later.c.base_id == plans.c.base_id, later.c.decided_us >= before_us))
     old = select(plans.c.id).where(plans.c.decided_us < before_us, ~needed).limit(limit)
     return connection.execute(delete(plans).where(plans.c.id.in_(old.scalar_subquery()))).rowcount
+
+
+def machines_drop(connection: Connection, before_us: int, limit: int) -> int:
+    """Drop machines that ended before `before_us`. Their hosts stay: attempts refer to them."""
+    old = select(machines.c.id).where(machines.c.ended_us < before_us).limit(limit)
+    return connection.execute(delete(machines).where(machines.c.id.in_(old.scalar_subquery()))).rowcount
 
 
 def jobs_drop(connection: Connection, before_us: int, incarnation: str, limit: int) -> int:

@@ -312,6 +312,21 @@ def test_what_a_provider_holds_of_an_ended_machine_is_ended(cloud: Cloud) -> Non
     assert {phases[unknown], phases[foreign]} == {"pending"}, "what no row of this store knows is left alone"
 
 
+def test_machines_are_forgotten_as_long_after_their_end_as_jobs(cloud: Cloud) -> None:
+    cloud.work(1)
+    cloud.look(times=2)
+    (row,) = cloud.rows()
+    cloud.set(schema.machines, row.id, state="failed", ended_us=cloud.clock())
+    cloud.retention = replace(cloud.retention, job_s=3_600)
+    cloud.start()
+    cloud.clock.pass_s(3_599)
+    cloud.activate("retention")
+    assert cloud.states() == ["failed"]
+    cloud.clock.pass_s(2)
+    cloud.activate("retention")
+    assert cloud.states() == []
+
+
 def test_a_decision_is_recomputed_from_its_record(cloud: Cloud) -> None:
     cloud.work(3, cpu_milli=4_000)
     cloud.look()
