@@ -8,6 +8,7 @@ from svg import Axis, Line, chart
 POINTS = 360
 HOUR_S = 3_600
 TICKS = 6
+CROSS_X, CROSS_Y = 0.12, 0.04
 
 
 def outcomes_chart(title: str, outcomes: Mapping[str, Outcome], terms: Terms) -> str:
@@ -47,11 +48,11 @@ def cost_chart(title: str, rows: Sequence[tuple[str, Sequence[tuple[float, float
         for share, cost in points:
             crossed += [
                 (share, cost),
-                (share - 0.06, cost),
-                (share + 0.06, cost),
+                (share - CROSS_X, cost),
+                (share + CROSS_X, cost),
                 (share, cost),
-                (share, cost - 0.02),
-                (share, cost + 0.02),
+                (share, cost - CROSS_Y),
+                (share, cost + CROSS_Y),
                 (share, cost),
             ]
         lines.append(Line(name, crossed))
