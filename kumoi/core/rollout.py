@@ -246,8 +246,10 @@ def _failures_add(draft: _Draft, failed: Sequence[Failure]) -> None:
     mine = [one for one in failed if one.revision == draft.current]
     if not mine:
         return
-    # Of what serves, replicas that fall together fall once: a pause must not grow with their number.
-    draft.failures += 1 if draft.is_trusted else len(mine)
+    # Of what serves, replicas that fall together fall once: a pause must not grow with their number. So do
+    # those that fell with a host: that says nothing of what they are.
+    with_host = sum(one.with_host for one in mine)
+    draft.failures += 1 if draft.is_trusted else len(mine) - max(0, with_host - 1)
     draft.why = mine[-1].why
     draft.retry_us = draft.now_us + retry_after_s(draft.failures) * US_PER_S
     rules = draft.service.rules
@@ -259,7 +261,9 @@ def _failures_add(draft: _Draft, failed: Sequence[Failure]) -> None:
 
 
 def _is_forgiven(draft: _Draft) -> bool:
-    if draft.now_us >= (draft.retry_us or 0) + FORGIVEN_US:
+    # What is still starting may be the next failure, however long it takes.
+    is_tried = any(one.state == "starting" and one.revision == draft.current for one in draft.live)
+    if draft.now_us >= (draft.retry_us or 0) + FORGIVEN_US and not is_tried:
         return True
     return bool(draft.live) and all(
         one.alive and is_watched(one, draft.now_us, STABLE_US) for one in draft.live

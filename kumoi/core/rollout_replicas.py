@@ -10,7 +10,7 @@ class ReplicaView:
 
     `started_us` is when its attempt began to run, None while it waits. `has_ended` is that its job did,
     `is_lost` that its job will not run any more though it has not ended; `failure` says what it did wrong,
-    empty where it was not its own doing. `ready` is what the gateway's check says, None for nothing;
+    empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too. `ready` is what the gateway's check says, None for nothing;
     `unready_us` since when it says no. `is_drained` is that nothing is in flight there any more,
     `is_stopping` that its job was asked to end.
     """
@@ -26,6 +26,7 @@ class ReplicaView:
     has_ended: bool = False
     is_lost: bool = False
     failure: str = ""
+    fell_with_host: bool = False
     ready: bool | None = None
     unready_us: int | None = None
     alive: bool = True
@@ -51,6 +52,7 @@ class Failure:
 
     revision: int
     why: str
+    with_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +122,17 @@ def _ended(one: ReplicaView) -> Seen:
         # Why it was to go is told already.
         return Seen(None, ReplicaMove(one.id, one.state, "ended"))
     move = ReplicaMove(one.id, one.state, "ended", one.failure or "ended")
-    return Seen(None, move, failure=Failure(one.revision, one.failure) if one.failure else None)
+    return Seen(None, move, failure=_failure(one, one.failure))
 
 
 def _given_up(one: ReplicaView, why: str) -> Seen:
     """It will not serve any more, so there is nothing to wait for."""
     move = ReplicaMove(one.id, one.state, "draining", why or "its host took it back")
-    return Seen(None, move, is_stopped=True, failure=Failure(one.revision, why) if why else None)
+    return Seen(None, move, is_stopped=True, failure=_failure(one, why))
+
+
+def _failure(one: ReplicaView, why: str) -> Failure | None:
+    return Failure(one.revision, why, one.fell_with_host) if why else None
 
 
 def is_watched(one: ReplicaView, now_us: int, watch_us: int) -> bool:

@@ -186,7 +186,10 @@ class GatewayLink:
 
     def _miss(self) -> None:
         if self._process is not None and self._routes:
-            self._process.ensure()
+            try:
+                self._process.ensure()
+            except OSError as error:
+                _log.warning("the gateway cannot be looked after: %s", error)
         if self.heard() is None and self._heard_s:
             self._heard_s = 0.0
             _log.warning("the gateway at %s is silent; replicas stay as they are", self._place)

@@ -143,6 +143,7 @@ class _Pass:
         listed = self.provider.machine_list(self.context.region, self.context.incarnation)
         held = {seen.tag.machine_id: seen for seen in listed}
         asked = 0
+        away: ProviderUnavailable | None = None
         for row in rows:
             asked += row.state == "requested"
             if row.state == "requested" and asked > ASK_MAX:
@@ -151,8 +152,13 @@ class _Pass:
                 self.step(row, held.get(row.id))
             except (ProviderRefused, ProviderFull) as error:
                 _log.warning("the machine %s is left as it is: %s", row.id, error)
+            except ProviderUnavailable as error:
+                # What fails for one machine keeps no other from being given back.
+                away = error
         living = {row.id for row in rows}
         self.orphans_end([machine_id for machine_id in held if machine_id not in living])
+        if away is not None:
+            raise away
         return asked > ASK_MAX
 
     def step(self, row: AnyRow, seen: MachineSeen | None) -> None:

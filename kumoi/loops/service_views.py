@@ -32,6 +32,7 @@ NOWHERE = "deleted.invalid"
 """The host of services that are being deleted (RFC 2606): requests in flight end, new ones do not come."""
 _JOB_ENDED = ("succeeded", "failed", "cancelled")
 _NOT_ITS_OWN = (AttemptOutcome.PREEMPTED, AttemptOutcome.TIMEOUT)
+_WITH_HOST = (AttemptOutcome.HOST_LOST, AttemptOutcome.LEASE_LOST)
 _ENDS = {
     AttemptOutcome.MEMORY: "it used more memory than it asked for",
     AttemptOutcome.HOST_LOST: "its host lost it",
@@ -131,6 +132,7 @@ def replica_view(
         has_ended=has_ended,
         is_lost=is_lost,
         failure=_failure(attempt) if has_ended or is_lost else "",
+        fell_with_host=attempt is not None and attempt.outcome in _WITH_HOST,
         ready=health.ready,
         unready_us=unready_us,
         alive=health.alive,

@@ -415,6 +415,35 @@ def test_a_replica_that_its_host_took_back_is_no_failure() -> None:
     assert (steps.failures, steps.starts, steps.stops) == (0, ((1, 1),), (lost[0].id,))
 
 
+def test_replicas_that_fall_with_a_host_count_as_one_failure() -> None:
+    world = serving(wanted=3, rules=RolloutRules(surge=3))
+    world.roll(2, NEVER_OPENS)
+    world.run(2)
+    fell = tuple(
+        replace(one, has_ended=True, failure="its host lost it", fell_with_host=True)
+        if one.revision == 2
+        else one
+        for one in world.service.replicas
+    )
+    assert sum(one.has_ended for one in fell) == 3
+    steps = decide(replace(world.service, replicas=fell), world.now_us)
+    assert (steps.target, steps.failures, steps.revisions) == (2, 1, ())
+
+
+@pytest.mark.parametrize("start_timeout_s", [60, 700, 3_600])
+def test_a_long_start_is_no_way_around_the_pauses(start_timeout_s: int) -> None:
+    """A serving revision that stops standing costs little in a day, however long a start may take."""
+    world = serving(wanted=10)
+    world.natures[1] = NEVER_OPENS
+    patient = RevisionView(1, "serving", start_timeout_us=start_timeout_s * S_US)
+    gone = tuple(replace(one, has_ended=True, failure="exit code 1") for one in world.service.replicas)
+    world.service = replace(world.service, revisions=(patient,), replicas=gone)
+    world.started.clear()
+    world.run(86_400, 30.0)
+    assert len(world.started) * start_timeout_s <= 10 * 86_400 / 4
+    assert world.service.failures > 1
+
+
 def test_pauses_between_tries_grow_up_to_a_limit() -> None:
     pauses = [retry_after_s(failures) for failures in range(40)]
     assert pauses == sorted(pauses)
