@@ -28,13 +28,13 @@ def haproxy_find() -> str | None:
 
 
 def pid_read(place: Path) -> int | None:
-    """The process that a pid file names, if it is an HAProxy that runs."""
+    """The process that a pid file names, if it runs and is the HAProxy that was started with that file."""
     try:
         pid = int(place.read_text("ascii").split()[0])
-        program = Path(f"/proc/{pid}/comm").read_text("ascii").strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except (OSError, ValueError, IndexError):
         return None
-    return pid if program == "haproxy" else None
+    return pid if os.fsencode(place) in words else None
 
 
 def pid_end(pid: int, number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from typing import Final, cast
+from weakref import WeakKeyDictionary
 
 from kumoi.gateway.connecting import Connector
 from kumoi.gateway.services import Replica, Service
@@ -14,7 +15,8 @@ EAGER_INTERVAL_S: Final = 0.02
 EAGER_S: Final = 10.0
 """For this long a replica that is not ready is asked every 20 ms, then every 200 ms."""
 PATIENT_INTERVAL_S: Final = 0.2
-AT_ONCE_MAX: Final = 64
+AT_ONCE_MAX: Final = 16
+"""Checks of one service at a time: one whose replicas never answer keeps no other from being asked."""
 ANSWER_BYTES_MAX: Final = 4_096
 CLOSED: Final = "port"
 """How the detail of a check begins that found nobody listening; one such check is enough."""
@@ -30,7 +32,7 @@ class Health:
         self._loop = loop
         self._tasks: dict[Replica, list[asyncio.Task[None]]] = {}
         self._suspected: dict[Replica, asyncio.Event] = {}
-        self._at_once = asyncio.Semaphore(AT_ONCE_MAX)
+        self._at_once: WeakKeyDictionary[Service, asyncio.Semaphore] = WeakKeyDictionary()
         traffic.started = self.replica_follow
         traffic.suspected = self.replica_suspect
         traffic.ended = self.replica_forget
@@ -65,7 +67,7 @@ class Health:
         failures = 0
         while True:
             check = replica.route.readiness or service.route.readiness
-            detail = await self._probe(replica.endpoint, check)
+            detail = await self._probe(service, replica.endpoint, check)
             now = self._loop.time()
             if not detail:
                 failures = 0
@@ -103,11 +105,12 @@ class Health:
     async def _liveness(self, service: Service, replica: Replica) -> None:
         failures = 0
         while True:
-            check = replica.route.liveness or service.route.liveness
+            own = replica.route.readiness is not None
+            check = replica.route.liveness if own else service.route.liveness
             await asyncio.sleep((check or service.route.readiness).interval_ms / 1_000)
             if check is None or replica.ready_ms is None:
                 continue
-            detail = await self._probe(replica.endpoint, check)
+            detail = await self._probe(service, replica.endpoint, check)
             failures = failures + 1 if detail else 0
             alive = failures < check.failures
             if detail:
@@ -116,10 +119,11 @@ class Health:
                 replica.alive = alive
                 self._traffic.replica_seen(service, replica)
 
-    async def _probe(self, endpoint: Endpoint, check: HealthCheck) -> str:
+    async def _probe(self, service: Service, endpoint: Endpoint, check: HealthCheck) -> str:
         """What is wrong, or nothing."""
+        at_once = self._at_once.setdefault(service, asyncio.Semaphore(AT_ONCE_MAX))
         try:
-            async with self._at_once, asyncio.timeout(check.timeout_ms / 1_000):
+            async with at_once, asyncio.timeout(check.timeout_ms / 1_000):
                 status = await self._status(endpoint, check.path)
         except TimeoutError:
             return f"GET {check.path} on port {endpoint.port} got no answer within {check.timeout_ms} ms"

@@ -1,11 +1,13 @@
 """Sockets from inside user and network namespaces, for a gateway that is not root.
 
 setns(2) into a user namespace needs a process with one thread. So a small process waits beside the gateway;
-for every socket it forks a child, which joins, makes the socket, passes it back (SCM_RIGHTS) and ends.
+for every socket it forks a child, which joins, makes the socket, passes it back (SCM_RIGHTS) and ends. The
+user namespace is the one that owns the network, which need not be that of the processes inside.
 """
 
 import array
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -19,6 +21,8 @@ from kumoi.model.routes import Endpoint
 ANSWER_S: Final = 1.0
 CLONE_NEWUSER: Final = 0x1000_0000
 CLONE_NEWNET: Final = 0x4000_0000
+NS_GET_USERNS: Final = 0xB701
+"""See ioctl_ns(2)."""
 _PROGRAM: Final = "from kumoi.gateway.joining import joiner_run; joiner_run()"
 
 
@@ -41,7 +45,7 @@ class Joiner:
     def socket_make(self, endpoint: Endpoint, family: int) -> socket.socket:
         """An unconnected TCP socket inside the endpoint's namespaces; OSError says what stood in the way."""
         self.broken = True  # an answer that comes too late would be taken for the next one's
-        self._socket.send(json.dumps([endpoint.userns, endpoint.netns, family]).encode())
+        self._socket.send(json.dumps([endpoint.netns, family]).encode())
         text, files, _flags, _address = socket.recv_fds(self._socket, 1_024, 1)
         self.broken = not text
         if not files:
@@ -72,10 +76,11 @@ def joiner_run() -> None:
 
 def _order_do(orders: socket.socket, order: bytes) -> None:
     try:
-        userns, netns, family = json.loads(order)
+        netns, family = json.loads(order)
         libc = ctypes.CDLL(None, use_errno=True)
-        files = [(os.open(userns, os.O_RDONLY), CLONE_NEWUSER), (os.open(netns, os.O_RDONLY), CLONE_NEWNET)]
-        for file, kind in files:
+        network = os.open(netns, os.O_RDONLY)
+        owner = fcntl.ioctl(network, NS_GET_USERNS)
+        for file, kind in ((owner, CLONE_NEWUSER), (network, CLONE_NEWNET)):
             if libc.setns(file, kind) != 0:
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         made = socket.socket(family, socket.SOCK_STREAM)

@@ -23,6 +23,8 @@ SILENT_S = 5.0
 POLL_WAIT_MS = 1_000
 TIMEOUT_S = 3.0
 RETRY_S = 0.2
+PAUSE_S = 0.02
+"""Between two reports at least: requests that nobody can serve must not keep the plane busy."""
 _ERRORS = (OSError, http.client.HTTPException, msgspec.MsgspecError, ValueError)
 ANSWER_BYTES_MAX = 64 << 20
 
@@ -180,7 +182,7 @@ class GatewayLink:
                 self._miss()
                 continue
             # One that uses another table answers at once, and goes on doing so until it has ours.
-            pause_s = 0.0 if report.table_version == version else RETRY_S / 4
+            pause_s = PAUSE_S if report.table_version == version else RETRY_S / 4
             self._take(report)
             self._wake()
 

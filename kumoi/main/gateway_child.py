@@ -15,10 +15,15 @@ from typing import IO
 
 import msgspec
 
+from kumoi.gateway.haproxy_process import pid_end, pid_read
+
 STARTED_S = 10.0
-"""A gateway that does not answer after so long is started again."""
+"""A gateway that does not answer for so long is ended and started again."""
 PAUSE_MAX_S = 60.0
-ANSWER_S = 1.0
+ANSWER_S = 2.0
+_QUESTION = b"GET /report?wait_ms=0 HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n\r\n"
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONPATH")
+"""What a gateway is given of the plane's environment, which may hold secrets."""
 
 _log = logging.getLogger("kumoi")
 
@@ -40,6 +45,7 @@ class GatewayChild:
         self._process: subprocess.Popen[bytes] | None = None
         self._next_s = 0.0
         self._pause_s = 1.0
+        self._mute_s: float | None = None
 
     def ensure(self) -> None:
         """Start it, unless one answers or was started a moment ago. A failure is logged, and tried again."""
@@ -50,10 +56,15 @@ class GatewayChild:
         with self._lock():
             if self.answers():
                 self._pause_s = 1.0
+                self._mute_s = None
                 return
-            if is_up:
-                self._next_s = now_s + STARTED_S
-                _log.warning("the gateway runs and does not answer at %s", self.control)
+            pid = self._pid()
+            if pid is not None or is_up:
+                self._mute_s = self._mute_s or now_s
+                if now_s - self._mute_s >= STARTED_S:
+                    _log.warning("the gateway does not answer at %s and is ended", self.control)
+                    self._signal(pid, signal.SIGKILL)
+                    self._mute_s = None
                 return
             self._next_s = now_s + self._pause_s
             self._pause_s = min(self._pause_s * 2, PAUSE_MAX_S)
@@ -63,24 +74,44 @@ class GatewayChild:
                 _log.error("the gateway cannot be started: %s", error)
 
     def answers(self) -> bool:
-        """Whether a gateway listens at the control socket."""
+        """Whether a gateway answers at the control socket."""
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(ANSWER_S)
             try:
                 probe.connect(str(self.control))
+                probe.sendall(_QUESTION)
+                return bool(probe.recv(1))
             except OSError:
                 return False
-        return True
 
     def end(self) -> None:
-        """Ask the gateway to end. For one that has nothing to carry."""
-        if self.answers():
-            with contextlib.suppress(OSError, msgspec.MsgspecError):
-                found = msgspec.json.decode(self.control.with_suffix(".json").read_bytes(), type=_Found)
-                os.kill(found.pid, signal.SIGTERM)
+        """End the gateway with all that is its own. For one that has nothing to carry."""
+        self._signal(self._pid(), signal.SIGTERM)
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STARTED_S)
+        if self._pid() is None:
+            # One that was killed has left its HAProxy behind.
+            for place in (self._state / "haproxy").glob("*.pid"):
+                haproxy = pid_read(place)
+                if haproxy is not None:
+                    pid_end(haproxy, signal.SIGTERM)
+
+    def _pid(self) -> int | None:
+        """The gateway that runs, whether or not it answers."""
+        try:
+            found = msgspec.json.decode(self.control.with_suffix(".json").read_bytes(), type=_Found)
+            words = Path(f"/proc/{found.pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, msgspec.MsgspecError):
+            return None
+        return found.pid if os.fsencode(self.control) in words else None
+
+    def _signal(self, pid: int | None, number: signal.Signals) -> None:
+        """To the gateway that runs, or to the one that this process is starting."""
+        if pid is None and self._process is not None and self._process.poll() is None:
+            pid = self._process.pid
+        if pid is not None:
+            pid_end(pid, number)
 
     def _start(self) -> None:
         command = [sys.executable, "-m", "kumoi.main", "gateway", "--listen", self._listen]
@@ -92,6 +123,7 @@ class GatewayChild:
                 stdout=messages,
                 stderr=messages,
                 start_new_session=True,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
         _log.info("the gateway was started as process %d", self._process.pid)
 

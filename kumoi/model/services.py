@@ -115,7 +115,7 @@ class RouteSpec(Struct, frozen=True, forbid_unknown_fields=True):
     path: UrlPath | None = None
     strip_path: bool = True
     queue_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 30_000
-    queue_length_max: Annotated[int, Meta(ge=0, le=100_000)] = 10_000
+    queue_length_max: Annotated[int, Meta(ge=1, le=100_000)] = 10_000
     request_timeout_ms: Annotated[int, Meta(ge=1, le=3_600_000)] = 300_000
 
 

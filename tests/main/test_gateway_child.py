@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from kumoi.main import gateway_child
 from kumoi.main.gateway_child import GatewayChild
 
 WAIT_S = 30.0
@@ -25,18 +28,21 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Iterator[Callable[..., GatewayChild]]:
+def plane() -> Iterator[Callable[..., GatewayChild]]:
     """What a new plane over a data directory knows of its gateway; all of them end with the test."""
     made: list[GatewayChild] = []
+    # Sockets have short paths.
+    place = Path(tempfile.mkdtemp(prefix="kumoi-gc-"))
 
     def new(name: str = "data", listen: str = "127.0.0.1:0") -> GatewayChild:
-        (tmp_path / name / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
-        made.append(GatewayChild(tmp_path / name, listen))
+        (place / name / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.append(GatewayChild(place / name, listen))
         return made[-1]
 
     yield new
     for child in made:
         child.end()
+    shutil.rmtree(place)
 
 
 def started(child: GatewayChild) -> GatewayChild:
@@ -77,6 +83,46 @@ def test_one_that_was_killed_is_started_again(plane: Callable[..., GatewayChild]
 
     until(again)
     assert facts(child)["pid"] != first
+
+
+def test_one_that_hangs_is_ended_and_started_again(
+    plane: Callable[..., GatewayChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_child, "STARTED_S", 0.0)
+    monkeypatch.setattr(gateway_child, "ANSWER_S", 0.2)
+    child = started(plane())
+    first = facts(child)["pid"]
+    os.kill(first, signal.SIGSTOP)
+
+    def again() -> bool:
+        child.ensure()
+        return child.answers()
+
+    until(again)
+    assert facts(child)["pid"] != first
+
+
+def test_it_is_given_no_secret_of_the_plane(
+    plane: Callable[..., GatewayChild], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUMOI_DATABASE", "postgresql://kumoi:secret@db/kumoi")
+    child = started(plane())
+    environment = Path(f"/proc/{facts(child)['pid']}/environ").read_bytes()
+    assert b"PATH=" in environment
+    assert b"secret" not in environment
+
+
+def test_what_a_killed_gateway_left_is_ended(plane: Callable[..., GatewayChild]) -> None:
+    child = started(plane())
+    if not facts(child)["haproxy"]:
+        pytest.skip("HAProxy is not installed, so nothing is left behind")
+    (place,) = (child.control.parent / "gateway" / "haproxy").glob("*.pid")
+    haproxy = int(place.read_text())
+    os.kill(facts(child)["pid"], signal.SIGKILL)
+    until(lambda: not child.answers())
+    assert Path(f"/proc/{haproxy}").exists()
+    child.end()
+    until(lambda: not Path(f"/proc/{haproxy}").exists())
 
 
 def test_an_address_in_use_is_tried_again_later_and_not_at_once(plane: Callable[..., GatewayChild]) -> None:
