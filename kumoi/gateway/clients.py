@@ -385,6 +385,9 @@ class Client(asyncio.Protocol):
             self._slot_give()
             return
         repeatable = self._body is None and self._request.method in IDEMPOTENT
+        if not began:
+            replica.idle_close()  # if it is gone they are, too, and each would cost a try
+            self._shared.traffic.suspected(replica)
         if not began and repeatable and self._tries < TRIES_MAX and self._transport is not None:
             self._replica = None
             service.again(self, replica)

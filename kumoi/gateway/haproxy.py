@@ -71,6 +71,8 @@ class Haproxy:
         self._last: dict[tuple[str, str, str], int] = {}
         self._sampled = 0.0
         self._stopping = False
+        self._moves = False
+        self._rows: list[dict[str, str]] = []
         self._task: asyncio.Task[None] | None = None
         self._news = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         traffic.changed = self._changed.set
@@ -133,7 +135,7 @@ class Haproxy:
 
     async def _follow(self) -> None:
         while not self._stopping:
-            pause_s = HANDOVER_S if self._waits() else LOOK_S
+            pause_s = HANDOVER_S if self._waits() else LOOK_S if self._moves else AGAIN_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
@@ -142,8 +144,8 @@ class Haproxy:
                 return
             try:
                 await self._follow_once()
-                await self.sample()
-                await self._compare()
+                if await self.sample():
+                    self._compare()
             except (HaproxyFailed, OSError) as error:
                 _log.error("HAProxy does not follow, trying again: %s", error)
                 await asyncio.sleep(AGAIN_S)
@@ -214,11 +216,9 @@ class Haproxy:
 
             loop.add_reader(file, ended)
 
-    async def _compare(self) -> None:
+    def _compare(self) -> None:
         """Forget what HAProxy does not have after all, so that it is told again."""
-        status = {
-            (row["pxname"], row["svname"]): row["status"] for row in await haproxy_rows(self._places.admin)
-        }
+        status = {(row["pxname"], row["svname"]): row["status"] for row in self._rows}
         for key in list(self._servers):
             if key not in status:
                 del self._servers[key]
@@ -326,18 +326,19 @@ class Haproxy:
 
     # counters
 
-    async def sample(self) -> None:
-        """Read the counters into each service's `carried`; at most ten times a second."""
+    async def sample(self) -> bool:
+        """Read the counters into `carried`, at most ten times a second. Whether that was done."""
         now = asyncio.get_running_loop().time()
         since_s = now - self._sampled
         if since_s < SAMPLE_S:
-            return
+            return False
+        self._sampled = now
         try:
-            rows = await haproxy_rows(self._places.admin)
+            rows = self._rows = await haproxy_rows(self._places.admin)
             counts = await haproxy_counts(self._places.admin)
         except HaproxyFailed:
-            return
-        self._sampled = now
+            return False
+        before = self._arrived()
         by_backend: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             by_backend.setdefault(row["pxname"], []).append(row)
@@ -348,6 +349,12 @@ class Haproxy:
             named = self._traffic.services.get(self._numbers.get(number, ""))
             if named is not None:
                 self._counts_add(named, values)
+        services = self._traffic.services.values()
+        self._moves = self._arrived() > before or any(service.carried.busy for service in services)
+        return True
+
+    def _arrived(self) -> int:
+        return sum(service.carried.arrived for service in self._traffic.services.values())
 
     def _carried_add(self, carried: Carried, rows: list[dict[str, str]], since_s: float) -> None:
         carried.waiting = carried.busy = 0

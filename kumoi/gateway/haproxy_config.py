@@ -179,7 +179,7 @@ defaults
   log global
   log-format {replica.id}
   option dontlog-normal
-  timeout connect 300ms
+  timeout connect 1s
   timeout client 3600s
   timeout server 3600s
   retries 1
