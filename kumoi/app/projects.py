@@ -17,6 +17,7 @@ from kumoi.store.database import Connection
 from kumoi.store.directory import ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
+from kumoi.store.services import service_count
 from kumoi.store.writer import Change, Move
 
 
@@ -99,7 +100,7 @@ async def project_create(
 
 
 async def project_archive(plane: Plane, actor: Actor, project_id: str, key: IdempotencyKey | None) -> Written:
-    """Close a project for new work; what it holds stays."""
+    """Close a project for new work; what it holds stays. Refused while it has services, which never end."""
     return await _project_move(plane, actor, Action.PROJECT_ARCHIVE, project_id, "active", "archived", key)
 
 
@@ -131,6 +132,12 @@ async def _project_move(
                 name=project.name,
                 state=project.state,
                 target=target,
+            )
+        if target == "archived" and service_count(connection, project_id):
+            raise Conflict(
+                "project_has_services",
+                "the project {name} keeps services running; delete them first with `kumoi service delete`",
+                name=project.name,
             )
         moved = replace(project, state=target, version=project.version + 1)
         event = event_row(

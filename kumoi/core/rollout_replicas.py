@@ -10,9 +10,9 @@ class ReplicaView:
 
     `started_us` is when its attempt began to run, None while it waits. `has_ended` is that its job did,
     `is_lost` that its job will not run any more though it has not ended; `failure` says what it did wrong,
-    empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too. `ready` is what the gateway's check says, None for nothing;
-    `unready_us` since when it says no. `is_drained` is that nothing is in flight there any more,
-    `is_stopping` that its job was asked to end.
+    empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too. `ready` is
+    what the gateway's check says, None for nothing; `unready_us` since when it says no. `is_drained` is that
+    nothing is in flight there any more, `is_stopping` that its job was asked to end.
     """
 
     id: str

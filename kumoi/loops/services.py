@@ -144,7 +144,7 @@ def services_activate(memory: ServicesMemory, gateway: Gateway, context: LoopCon
         after_id = page[-1].row.id
     if look.is_whole:
         version = gateway.publish(tuple(look.routes))
-        _memory_trim(memory, look.routes, version)
+        _memory_trim(memory, look, version)
     if look.failures:
         raise look.failures[0]
     return look.more
@@ -162,6 +162,8 @@ class _Pass:
     failures: list[Exception] = field(default_factory=list)
     more: bool = False
     is_whole: bool = True
+    attempt_ids: set[str] = field(default_factory=set)
+    replica_ids: set[str] = field(default_factory=set)
 
     def endpoints_learn(self, page: Sequence[ServiceRead]) -> None:
         """Ask engines where new replicas listen. One that just began is asked again at once."""
@@ -170,6 +172,9 @@ class _Pass:
         for read in page:
             for one in read.replicas:
                 attempt = one.attempt
+                self.replica_ids.add(one.row.id)
+                if attempt is not None:
+                    self.attempt_ids.add(attempt.id)
                 if attempt is not None and attempt.state == "running" and attempt.id not in known:
                     asked.setdefault(attempt.engine, {})[attempt.id] = one
         for name, new in asked.items():
@@ -405,9 +410,11 @@ def _after(mine: ServiceMemory, context: LoopContext, view: ServiceView, steps: 
         context.nudge("tasks")
 
 
-def _memory_trim(memory: ServicesMemory, routes: Sequence[ServiceRoute], version: int) -> None:
+def _memory_trim(memory: ServicesMemory, look: _Pass, version: int) -> None:
     """Remember in which table replicas began to drain; forget what is not there any more."""
-    draining = {one.id for route in routes for one in route.replicas if not one.serving}
+    draining = {one.id for route in look.routes for one in route.replicas if not one.serving}
     memory.drained_in = {one: memory.drained_in.get(one, version) for one in draining}
-    known = {route.id for route in routes}
+    known = {route.id for route in look.routes}
+    memory.endpoints = {key: at for key, at in memory.endpoints.items() if key in look.attempt_ids}
+    memory.unready_us = {key: at for key, at in memory.unready_us.items() if key in look.replica_ids}
     memory.services = {key: kept for key, kept in memory.services.items() if key in known}

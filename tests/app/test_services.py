@@ -9,6 +9,7 @@ from plane_fixture import Tenant, World, key_of
 from kumoi.app import rollouts, services
 from kumoi.app.events import event_list
 from kumoi.app.jobs import job_cancel, job_create, job_list
+from kumoi.app.projects import project_archive
 from kumoi.app.secrets import secret_write
 from kumoi.core.replica_jobs import replica_job
 from kumoi.model.access import Role
@@ -40,6 +41,22 @@ from kumoi.store.jobs import JobPlace, job_row
 
 RUN = RevisionSpec(8_080, ("/bin/serve",))
 IMAGE = "registry.example/web@sha256:" + "0" * 64
+
+
+def test_a_project_with_services_is_not_archived(world: World, acme: Tenant) -> None:
+    site = Site(world, acme)
+    service = site.create()
+    with pytest.raises(Conflict) as raised:
+        world.write(project_archive(site.plane, site.actor, site.project, None))
+    assert raised.value.code == "project_has_services"
+    row = {"state": "deleted", "deleted_us": world.plane.clock_us()}
+    world.plane.store.transact_wait(
+        None,
+        lambda c: (
+            c.execute(schema.services.update().where(schema.services.c.id == service).values(**row)) and None
+        ),
+    )
+    world.write(project_archive(site.plane, site.actor, site.project, None))
 
 
 class Site:
