@@ -52,7 +52,7 @@ def texts_of_help(command: click.Command) -> set[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            if name != "up":
+            if name not in ("up", "gateway"):
                 found |= texts_of_help(command.get_command(context, name))
     return found
 
