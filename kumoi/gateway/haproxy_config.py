@@ -64,7 +64,9 @@ class Places(Struct, frozen=True):
 
 _GLOBAL: Final = """\
 global
+  noreuseport
   stats socket {admin} mode 600 level admin expose-fd listeners
+  noreuseport
   hard-stop-after 3600s
   tune.http.maxhdr 128
   tune.bufsize 32768
@@ -84,7 +86,7 @@ defaults
 """
 _FRONTEND: Final = """\
 frontend public
-  bind {listen}
+  bind {listen} proto h1
   http-error status 400 content-type application/problem+json lf-string {invalid}
   http-error status 405 content-type application/problem+json lf-string {refused}
   http-request set-header x-request-id %[uuid()] unless {{ req.hdr(x-request-id) -m reg ^[A-Za-z0-9._~+/=-]{{1,128}}$ }}
@@ -103,6 +105,11 @@ frontend public
   http-request del-header forwarded
   http-request del-header x-real-ip
   http-request del-header http2-settings
+  http-request del-header keep-alive
+  http-request del-header te
+  http-request del-header trailer
+  http-request del-header connection
+  http-request set-header connection upgrade if {{ req.hdr(upgrade) -i websocket }}
   http-request del-header upgrade unless {{ req.hdr(upgrade) -i websocket }}
   http-request del-header tracestate unless {{ req.hdr(traceparent) -m reg ^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$ }}
   http-request set-header traceparent 00-%[uuid(),regsub(-,,g)]-%[uuid(),regsub(-,,g),bytes(0,16)]-00 unless {{ req.hdr(traceparent) -m reg ^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$ }}
@@ -113,10 +120,11 @@ frontend public
   http-request set-var(txn.any) str(*),concat(,txn.path,/)
   http-request set-var(txn.service) var(txn.any),map_beg({any})
   http-request set-var(txn.named) req.hdr(host),host_only,lower,concat(,txn.path,/)
-  http-request set-var(txn.service) var(txn.named),map_beg({named}) unless {{ var(txn.service) -m found }}
+  http-request set-var(txn.service) var(txn.named),map_beg({named}) if !{{ var(txn.service) -m found }} !{{ path -m beg {projects} }}
   use_backend %[var(txn.service)] if {{ var(txn.service) -m found }}
   default_backend unknown
 backend unknown
+  timeout server 3600s
   server activator unix@{activator} pool-purge-delay 4s
 backend counts
   stick-table type integer size 100k store gpc({counts})
@@ -133,6 +141,7 @@ def config_text(services: Iterable[ServiceRoute], places: Places) -> str:
         invalid=_problem(400, "request_invalid", "The request is malformed or ambiguous."),
         refused=_problem(405, "connect_refused", "This is a gateway of services and no proxy to elsewhere."),
         counts=COUNTS,
+        projects=PROJECTS,
     )
     backends = [_backend(service, number, places) for number, service in enumerate(services)]
     return _GLOBAL.format(admin=places.admin) + frontend + "".join(backends)
@@ -205,7 +214,10 @@ def _backend(service: ServiceRoute, number: int, places: Places) -> str:
         f"  id {FIRST_BACKEND_ID + number}",
         "  balance leastconn",
         f"  timeout queue {service.queue_timeout_ms}ms",
-        f"  timeout server {service.request_timeout_ms}ms",
+        # Where no slot is free the activator may hold the request for as long as it may queue.
+        f"  timeout server {service.queue_timeout_ms + service.request_timeout_ms}ms",
+        f"  http-request set-timeout server {service.request_timeout_ms}ms"
+        f" if {{ be_conn_free({service.id}) gt 0 }}",
         f"  http-request disable-l7-retry unless {{ method {REPEATABLE} }} {{ req.body_size eq 0 }}",
         "  http-request track-sc0 be_id table counts",
         f"  http-request set-header x-kumoi-service {service.id}",
