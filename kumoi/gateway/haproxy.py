@@ -45,6 +45,9 @@ from kumoi.gateway.traffic import Traffic
 LOOK_S: Final = 0.2
 HANDOVER_S: Final = 0.05
 AGAIN_S: Final = 1.0
+RELOAD_S: Final = 1.0
+"""Between two reloads, and so much more for each earlier process that still has connections."""
+EARLIER_MAX: Final = 16
 STEP_S: Final = 15.0
 SAMPLE_S: Final = 0.1
 STATUS_COLUMNS: Final = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
@@ -65,6 +68,10 @@ class Haproxy:
         self._servers: dict[tuple[str, str], int] = {}
         self._leaving: set[tuple[str, str]] = set()
         self._relays: dict[str, int] = {}
+        self._earlier: dict[int, dict[str, int]] = {}
+        """Processes that only finish what they have, oldest first; what was in flight there by replica."""
+        self._reloaded = 0.0
+        self._is_late = False
         self._config = ""
         self._pid: int | None = None
         self._numbers: dict[int, str] = {}
@@ -155,10 +162,15 @@ class Haproxy:
 
     def _waits(self) -> bool:
         """Whether a service is about to be handed over, or a server about to be removed."""
-        return bool(self._leaving) or any(
-            replica.takes and self._servers.get((service.route.id, replica.id)) != service.route.concurrency
-            for service in self._traffic.services.values()
-            for replica in service.replicas.values()
+        return (
+            self._is_late
+            or bool(self._leaving)
+            or any(
+                replica.takes
+                and self._servers.get((service.route.id, replica.id)) != service.route.concurrency
+                for service in self._traffic.services.values()
+                for replica in service.replicas.values()
+            )
         )
 
     async def _follow_once(self) -> None:
@@ -168,6 +180,7 @@ class Haproxy:
             for replica in list(service.replicas.values()):
                 commands += await self._server_follow(service, replica)
         commands += self._servers_end()
+        await self._relays_keep()
         if commands:
             answer = await haproxy_order(self._places.admin, commands)
             _log.debug("HAProxy: %s", answer.strip())
@@ -183,19 +196,67 @@ class Haproxy:
         if running is not None and wanted == self._config:
             self._numbers_follow()
             return
+        self._is_late = running is not None and not self._may_reload()
+        if self._is_late:
+            return
         if running is not None:
             await self.sample()
+            self._earlier[running] = self._busy_own()
         for named, text in zip((True, False), maps, strict=True):
             self._places.hosts(named).write_text(text, "utf-8")
         self._places.config.write_text(wanted, "utf-8")
         old = () if running is None else ("-x", str(self._places.admin), "-sf", str(running))
+        self._config = ""
+        try:
+            self._pid = await haproxy_start(self._program, self._places.config, self._places.pid, *old)
+        except HaproxyFailed:
+            # Whoever finds this file takes it for what runs.
+            self._places.config.unlink(missing_ok=True)
+            raise
         self._config = wanted
-        self._pid = await haproxy_start(self._program, self._places.config, self._places.pid, *old)
         self._servers.clear()
         self._leaving.clear()
         self._last.clear()
         self._numbers_follow()
         self._watch(self._pid)
+
+    def _may_reload(self) -> bool:
+        """Whether enough time has passed; the oldest process ends where there are too many."""
+        self._earlier = {pid: busy for pid, busy in self._earlier.items() if Path(f"/proc/{pid}").exists()}
+        now = asyncio.get_running_loop().time()
+        if now - self._reloaded < RELOAD_S * (1 + len(self._earlier)):
+            return False
+        self._reloaded = now
+        if len(self._earlier) >= EARLIER_MAX:
+            pid_end(next(iter(self._earlier)), signal.SIGTERM)
+        return True
+
+    def _busy_own(self) -> dict[str, int]:
+        """Requests in flight by replica, without those of earlier processes."""
+        return {
+            replica_id: busy - self._busy_earlier(replica_id)
+            for service in self._traffic.services.values()
+            for replica_id, busy in service.carried.busy_at.items()
+        }
+
+    def _busy_earlier(self, replica_id: str) -> int:
+        """What was in flight there when earlier processes were replaced: it may be still."""
+        return sum(busy.get(replica_id, 0) for busy in self._earlier.values())
+
+    async def _relays_keep(self) -> None:
+        """End relays that nobody needs any more; start those again that died."""
+        replicas = {
+            replica.id: replica
+            for service in self._traffic.services.values()
+            for replica in service.replicas.values()
+        }
+        leaving = {replica_id for _, replica_id in self._leaving}
+        for replica_id in list(self._relays):
+            if replica_id not in replicas and replica_id not in leaving:
+                self._relay_end(replica_id)
+            elif replica_id in replicas and not Path(f"/proc/{self._relays[replica_id]}").exists():
+                del self._relays[replica_id]
+                await self._address(replicas[replica_id])
 
     def _numbers_follow(self) -> None:
         self._numbers = {
@@ -377,7 +438,7 @@ class Haproxy:
             carried.retried += self._grown(row, "wretr")
             carried.waiting += int(row["qcur"])
             carried.busy += int(row["scur"])
-            carried.busy_at[row["svname"]] = int(row["scur"])
+            carried.busy_at[row["svname"]] = int(row["scur"]) + self._busy_earlier(row["svname"])
             service_ms += ended * max(0, int(row["ttime"] or 0) - int(row["qtime"] or 0))
         carried.lost += max(0, failed)
         carried.violated += max(0, failed)

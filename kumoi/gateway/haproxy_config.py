@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from kumoi.gateway.counters import BOUNDS_S
 from kumoi.gateway.heads import IDEMPOTENT
-from kumoi.gateway.routing import path_prefix
+from kumoi.gateway.routing import PROJECTS, path_prefix
 from kumoi.gateway.upstream import IDLE_S
 from kumoi.model.routes import ReplicaRoute, ServiceRoute
 
@@ -66,7 +66,6 @@ _GLOBAL: Final = """\
 global
   noreuseport
   stats socket {admin} mode 600 level admin expose-fd listeners
-  noreuseport
   hard-stop-after 3600s
   tune.http.maxhdr 128
   tune.bufsize 32768

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from kumoi.model.routes import ServiceRoute
 
 ANY_HOST = ""
+PROJECTS = "/prj_"
+"""How paths begin that belong to projects, whatever host is asked for."""
 
 
 class Router:
@@ -14,8 +16,8 @@ class Router:
         found = router.find("api.example.jp", b"/v1/items")
 
     Routes of any host come before those of a named one: each lies below its project's own path, so whoever
-    claims the gateway's own name as its host does not get what is meant for others. Of two services that
-    claim the same place the first one has it.
+    claims the gateway's own name as its host does not get what is meant for others, nor what was meant for a
+    service that is gone. Of two services that claim the same place the first one has it.
     """
 
     def __init__(self, services: Iterable[ServiceRoute]) -> None:
@@ -29,7 +31,7 @@ class Router:
 
     def find(self, host: str, path: bytes) -> tuple[ServiceRoute, bytes] | None:
         """The service and the path as it shall see it; None if nobody claims the place."""
-        for name in (ANY_HOST, host):
+        for name in (ANY_HOST,) if path.startswith(PROJECTS.encode()) else (ANY_HOST, host):
             places = self._places.get(name)
             if places is None:
                 continue

@@ -496,3 +496,72 @@ def test_a_waiting_request_is_reported_at_once_and_metrics_say_what_happened(
     assert 'kumoi_gateway_requests_total{service="svc_a"} 1' in lines
     assert 'kumoi_gateway_queue_wait_seconds_bucket{service="svc_a",le="+Inf"} 1' in lines
     gateway.stop()
+
+
+@needs_haproxy
+def test_what_an_earlier_process_still_carries_is_reported_after_a_reload(
+    place: Path, backends: list[Backend]
+) -> None:
+    backends.append(Backend("two"))
+    let_go = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=hold, args=(connection,)).start()
+
+    def hold(connection: socket.socket) -> None:
+        with connection:
+            if b"/held" in connection.recv(65_536):
+                let_go.wait(WAIT_S)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nheld")
+
+    threading.Thread(target=serve).start()
+    route = ReplicaRoute("rep_one", 1, Endpoint("127.0.0.1", listener.getsockname()[1]), True)
+    gateway = Gateway(place, port=port_free())
+    gateway.put(1, service_route("svc_a", replicas=[route]))
+    gateway.ready(1)
+    gateway.carried("rep_one")
+    answers: list[tuple[int, bytes]] = []
+    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/held")))
+    asking.start()
+
+    def busy() -> int:
+        return gateway.report().services[0].replicas[0].busy
+
+    until(lambda: busy() == 1)
+    before = pid_read(gateway.haproxy / "haproxy.pid")
+    draining = msgspec.structs.replace(route, serving=False)
+    gateway.put(
+        2,
+        service_route("svc_a", replicas=[draining]),
+        service_route("svc_b", path="/b", replicas=[backends[0].route]),
+    )
+    until(lambda: pid_read(gateway.haproxy / "haproxy.pid") not in (None, before), gateway)
+    gateway.carried("rep_two")
+    assert busy() == 1
+    let_go.set()
+    asking.join(WAIT_S)
+    assert answers == [(200, b"held")]
+    until(lambda: busy() == 0, gateway)
+    listener.close()
+    gateway.stop()
+
+
+@needs_haproxy
+def test_paths_of_projects_are_nobody_elses_even_below_a_claimed_host(
+    place: Path, backends: list[Backend]
+) -> None:
+    backends.append(Backend("one"))
+    gateway = Gateway(place, port=port_free())
+    claimed = service_route("svc_a", hosts=("127.0.0.1",), path="/", replicas=[backends[0].route])
+    gateway.put(1, claimed)
+    gateway.ready(1)
+    gateway.carried("rep_one")
+    assert gateway.get("/x")[0] == 200
+    assert gateway.get("/prj_b/shop/login")[0] == 404
+    gateway.stop()
