@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 
+from kumoi.loops.service_views import NOWHERE
 from kumoi.model.routes import GatewayReport, RouteTable, ServiceRoute
 
 SILENT_S = 5.0
@@ -76,6 +77,11 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._place))
 
 
+def _is_over(route: ServiceRoute) -> bool:
+    """Whether a route is that of a deleted service of which nothing runs any more."""
+    return route.hosts == (NOWHERE,) and not route.replicas
+
+
 class GatewayProcess(Protocol):
     """Where a gateway comes from."""
 
@@ -122,7 +128,7 @@ class GatewayLink:
         self._stopping.set()
         self._thread.join(TIMEOUT_S + 1)
         with self._lock:
-            is_idle = self._routes == ()
+            is_idle = self._routes is not None and all(map(_is_over, self._routes))
         if is_idle and self._process is not None:
             self._process.end()
 
