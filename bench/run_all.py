@@ -30,6 +30,7 @@ def main() -> int:
         "crash": ["--rounds", str(options.rounds)],
         "claims": [],
         "region": [],
+        "serve": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [
