@@ -91,7 +91,7 @@ def known(own_world: Any) -> dict[str, str]:
         "token": token,
         "pool": "default",
         "host": "fake-1",
-        "machine": world.machine(api(world.operator, "GET", "/v1/pools/default").json()["id"]),
+        "machine": world.machine(world.pool_first()),
         "capacity_plan": api(world.operator, "POST", "/v1/capacity-plans", plan).json()["id"],
         "device_model": "H200",
         "plan": api(world.operator, "GET", "/v1/plans").json()["items"][0]["id"],
