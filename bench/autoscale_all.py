@@ -90,7 +90,8 @@ def main() -> int:
         for run in runs_all():
             run_once(run, options.traces, options.results, machine)
         charts_write(options.traces, options.page.parent)
-    figures = {path.stem: figures_read(path) for path in sorted(options.results.glob("*.json"))}
+    done = [run for run in runs_all() if (options.results / run.name).exists()]
+    figures = {Path(run.name).stem: figures_read(options.results / run.name, run.policy) for run in done}
     cells = [f"{workload}-{cold_start_s}" for workload in WORKLOADS for cold_start_s in COLD_STARTS_S]
     asked = [f"{workload}-{ASKED_COLD_START_S}" for workload in WORKLOADS]
     page_write(options.page, figures, cells, asked)
@@ -168,10 +169,10 @@ def charts_write(traces: Path, directory: Path) -> None:
     (directory / "autoscale-violations.svg").write_text(drawn, "utf-8")
 
 
-def figures_read(path: Path) -> dict[str, float]:
+def figures_read(path: Path, policy: str) -> dict[str, float]:
     """The figures of a report by their names, without the policy's."""
     report, _ = report_parse(path.read_text())
-    return {figure.name.partition(".")[2]: figure.value for figure in report.figures}
+    return {figure.name.removeprefix(f"{policy}."): figure.value for figure in report.figures}
 
 
 if __name__ == "__main__":

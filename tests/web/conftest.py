@@ -157,7 +157,13 @@ class World:
     def host_lost(self) -> str:
         """A host that nothing was ever heard of again."""
         host_id, name = id_new(IdKind.HOST), self.name("lost")
-        row = {"id": host_id, "pool_id": self.pool_first(), "name": name, "health": "lost", "detail": "no health report"}
+        row = {
+            "id": host_id,
+            "pool_id": self.pool_first(),
+            "name": name,
+            "health": "lost",
+            "detail": "no health report",
+        }
         size = {"cpu_milli": 1_000, "memory_bytes": 1 << 30, "failure_domain": name, "boot_id": "boot"}
         self.plane.store.commit_wait(Change([(schema.hosts, [row | size | {"seen_us": 1}])]))
         return host_id
