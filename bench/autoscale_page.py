@@ -14,7 +14,7 @@ ASKED = ("0.005", "0.01", "0.02", "0.05")
 Figures = Mapping[str, Mapping[str, float]]
 
 
-def page_write(page: Path, figures: Figures, cells: Sequence[str], asked_cells: Sequence[str]) -> None:
+def page_write(page: Path, figures: Figures, cells: Sequence[str]) -> None:
     """Put the tables between the marks of the page, and the chart of all policies beside it."""
     done = [name for name in POLICIES if all(f"{cell}-{name}" in figures for cell in cells)]
     text = page.read_text("utf-8")
@@ -23,7 +23,7 @@ def page_write(page: Path, figures: Figures, cells: Sequence[str], asked_cells: 
         [
             *_summary(figures, cells, done),
             *_cells(figures, cells, done),
-            *_asked(figures, asked_cells),
+            *_asked(figures, cells),
             *_first_day(figures, cells),
         ]
     )

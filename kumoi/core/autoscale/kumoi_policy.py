@@ -33,6 +33,8 @@ SHARE = 0.007
 """Requests that may wait too long, where the user set no target."""
 OFFSETS, OFFSETS_TARGETED = (-2.0, 0.0), (-6.0, 12.0)
 GAIN = 0.005
+SPARSE = 10.0
+"""How many times as much more a service with hardly any requests learns from each, towards a target set."""
 DRAIN_SERVICES, DRAIN_MS_MIN = 10, 10_000
 HOLD_PART, HOLD_US_MIN = 0.6, 5_000_000
 SPARE = 0.1
@@ -77,7 +79,7 @@ def wish(rules: ScaleRules, state: ScalerState, seen: Seen) -> Wish:
         learned = margins_learn(*learned, due, demand, tau, since_us)
     advised = peak_keep(memory.advised, now_us, needed, hold_us)
     missed = seen.violations - share * seen.arrivals
-    offset = memory.offset + GAIN * missed / sqrt(signal.averages[USUAL] + 1)
+    offset = memory.offset + _gain(rules, signal.averages[USUAL]) * missed
     if rules.violation_target_ppm is None and now_us - signal.started_us < CHILD_US:
         offset = max(offset, CHILD_OFFSET)
     offset = min(max(offset, offsets[0]), offsets[1])
@@ -112,6 +114,12 @@ def _aims(rules: ScaleRules) -> tuple[float, float, tuple[float, float]]:
         return SHARE, QUANTILE, OFFSETS
     share = rules.violation_target_ppm / 1e6
     return share, min(max(1 - share, 0.5), QUANTILE_MAX), OFFSETS_TARGETED
+
+
+def _gain(rules: ScaleRules, usual: float) -> float:
+    """What a request that waited too long adds to the offset, at a demand of `usual` over the day."""
+    gain = GAIN / sqrt(usual + 1)
+    return gain if rules.violation_target_ppm is None else gain * (1 + SPARSE / (usual + 1) ** 2)
 
 
 def _due(
