@@ -28,7 +28,7 @@ def deploy(client: Kumoi, project: str, program: Path) -> Service:
         resources=Resources(cpu_milli=300, memory_bytes=256 << 20),
         concurrency=2,
     )
-    scale = ScaleSpec(min_replicas=0, max_replicas=6, slo_wait_ms=1_000)
+    scale = ScaleSpec(min_replicas=0, max_replicas=6, slo_wait_ms=10_000)
     service = client.services.create(project, ServiceSpec(run=run, name="search", scale=scale))
     return _until(client, service.id, ready=True, within_s=READY_S)
 
