@@ -1,5 +1,6 @@
 """What the tests of several rooms stand on: a PostgreSQL server, and a region's rows in a store."""
 
+import faulthandler
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -14,9 +15,16 @@ from postgres_server import PostgresServer, place_quick, postgres_lacking
 
 from kumoi.store.database import Store
 
+EXIT_S = 60
+
 # How long examples take to draw says what else runs on the machine, nothing about the program.
 settings.register_profile("kumoi", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
 settings.load_profile("kumoi")
+
+
+def pytest_unconfigure() -> None:
+    """A thread that does not end must not keep the tests from ending: tell where it is, and fail."""
+    faulthandler.dump_traceback_later(EXIT_S, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")
