@@ -278,10 +278,24 @@ async def answers_more(seen: Seen, count: int) -> None:
 
 
 def gateway_end(region: Region) -> None:
-    """End the gateway, which outlives its plane."""
+    """End the gateway, which outlives its plane, and its HAProxy, which outlives both."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         found = json.loads((region.data_dir / "run" / "gateway.json").read_text())
         os.kill(int(found["pid"]), signal.SIGTERM)
-        for _ in range(4_000):
-            os.kill(int(found["pid"]), 0)
-            time.sleep(POLL_S)
+    end = time.monotonic() + WAIT_S
+    while gateway_pids(region) and time.monotonic() < end:
+        time.sleep(POLL_S)
+    for pid in gateway_pids(region):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def gateway_pids(region: Region) -> list[int]:
+    """Processes that were told of the gateway's place: itself, HAProxy, its relays."""
+    place = os.fsencode(region.data_dir / "run" / "gateway")
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if place in command.read_bytes():
+                found.append(int(command.parent.name))
+    return found

@@ -38,6 +38,7 @@ from kumoi.gateway.haproxy_process import (
     haproxy_start,
     pid_end,
     pid_read,
+    pids_of,
 )
 from kumoi.gateway.services import Replica, Service
 from kumoi.gateway.traffic import Traffic
@@ -130,15 +131,19 @@ class Haproxy:
             self._task.cancel()
         asyncio.get_running_loop().remove_reader(self._news)
         self._news.close()
-        pid, loop = pid_read(self._places.pid), asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         end = loop.time() + timeout_s
-        if pid is not None:
+        for pid in self._carrying():
             pid_end(pid, signal.SIGUSR1)
-            while pid_read(self._places.pid) == pid and loop.time() < end:
-                await asyncio.sleep(HANDOVER_S)
+        while self._carrying() and loop.time() < end:
+            await asyncio.sleep(HANDOVER_S)
+        for pid in pids_of(self._places.directory):
             pid_end(pid, signal.SIGTERM)
-        for relay in self._relays.values():
-            pid_end(relay, signal.SIGTERM)
+
+    def _carrying(self) -> list[int]:
+        """HAProxy without its relays: the process of now and earlier ones, also of earlier gateways."""
+        found = pids_of(self._places.directory)
+        return [pid for pid, pid_file in found.items() if pid_file == self._places.pid]
 
     async def _follow(self) -> None:
         while not self._stopping:
@@ -222,7 +227,7 @@ class Haproxy:
 
     def _may_reload(self) -> bool:
         """Whether enough time has passed; the oldest process ends where there are too many."""
-        self._earlier = {pid: busy for pid, busy in self._earlier.items() if Path(f"/proc/{pid}").exists()}
+        self._earlier_forget()
         now = asyncio.get_running_loop().time()
         if now - self._reloaded < RELOAD_S * (1 + len(self._earlier)):
             return False
@@ -230,6 +235,10 @@ class Haproxy:
         if len(self._earlier) >= EARLIER_MAX:
             pid_end(next(iter(self._earlier)), signal.SIGTERM)
         return True
+
+    def _earlier_forget(self) -> None:
+        """Processes that have ended carry nothing."""
+        self._earlier = {pid: busy for pid, busy in self._earlier.items() if Path(f"/proc/{pid}").exists()}
 
     def _busy_own(self) -> dict[str, int]:
         """Requests in flight by replica, without those of earlier processes."""
@@ -399,6 +408,7 @@ class Haproxy:
             counts = await haproxy_counts(self._places.admin)
         except HaproxyFailed:
             return False
+        self._earlier_forget()
         before = self._arrived()
         by_backend: dict[str, list[dict[str, str]]] = {}
         for row in rows:
@@ -406,6 +416,10 @@ class Haproxy:
         for service_id, service in self._traffic.services.items():
             if service_id in by_backend:
                 self._carried_add(service.carried, by_backend[service_id], min(since_s, AGAIN_S))
+                for replica_id in service.replicas:
+                    if busy := self._busy_earlier(replica_id):
+                        at = service.carried.busy_at
+                        at[replica_id] = at.get(replica_id, 0) + busy
         for number, values in counts.items():
             named = self._traffic.services.get(self._numbers.get(number, ""))
             if named is not None:
@@ -438,7 +452,7 @@ class Haproxy:
             carried.retried += self._grown(row, "wretr")
             carried.waiting += int(row["qcur"])
             carried.busy += int(row["scur"])
-            carried.busy_at[row["svname"]] = int(row["scur"]) + self._busy_earlier(row["svname"])
+            carried.busy_at[row["svname"]] = int(row["scur"])
             service_ms += ended * max(0, int(row["ttime"] or 0) - int(row["qtime"] or 0))
         carried.lost += max(0, failed)
         carried.violated += max(0, failed)

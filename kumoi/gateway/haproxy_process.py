@@ -37,6 +37,18 @@ def pid_read(place: Path) -> int | None:
     return pid if os.fsencode(place) in words else None
 
 
+def pids_of(directory: Path) -> dict[int, Path]:
+    """Every HAProxy that was started with a pid file in `directory`, and that file, which may be gone."""
+    found: dict[int, Path] = {}
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError, ValueError):
+            words = place.read_bytes().split(b"\0")
+            pid_file = Path(os.fsdecode(words[words.index(b"-p") + 1]))
+            if pid_file.parent == directory and b"-D" in words:
+                found[int(place.parent.name)] = pid_file
+    return found
+
+
 def pid_end(pid: int, number: signal.Signals) -> None:
     """Signal a process that may be gone already."""
     with contextlib.suppress(ProcessLookupError):

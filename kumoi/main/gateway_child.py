@@ -15,7 +15,7 @@ from typing import IO
 
 import msgspec
 
-from kumoi.gateway.haproxy_process import pid_end, pid_read
+from kumoi.gateway.haproxy_process import pid_end, pids_of
 
 STARTED_S = 10.0
 """A gateway that does not answer for so long is ended and started again."""
@@ -92,10 +92,8 @@ class GatewayChild:
                 self._process.wait(STARTED_S)
         if self._pid() is None:
             # One that was killed has left its HAProxy behind.
-            for place in (self._state / "haproxy").glob("*.pid"):
-                haproxy = pid_read(place)
-                if haproxy is not None:
-                    pid_end(haproxy, signal.SIGTERM)
+            for haproxy in pids_of(self._state / "haproxy"):
+                pid_end(haproxy, signal.SIGTERM)
 
     def _pid(self) -> int | None:
         """The gateway that runs, whether or not it answers."""

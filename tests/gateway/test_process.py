@@ -2,189 +2,20 @@
 
 import asyncio
 import contextlib
-import http.client
-import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
-import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
+from gateway_process import WAIT_S, Backend, Gateway, needs_haproxy, port_free, until
 from gateway_world import service_route
 
-from kumoi.gateway.haproxy_process import haproxy_find, pid_read
-from kumoi.model.routes import Endpoint, GatewayReport, ReplicaRoute, RouteTable, ServiceRoute
-
-WAIT_S = 15.0
-SERVER = """
-import os, sys
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Answer(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        body = f"{sys.argv[2]} {self.path}".encode()
-        # in one piece, so that no kill leaves half an answer
-        self.wfile.write(b"HTTP/1.1 200 OK\\r\\ncontent-length: %d\\r\\n\\r\\n%b" % (len(body), body))
-    def log_message(self, *words): pass
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-server = Server(("127.0.0.1", int(sys.argv[1])), Answer)
-print(server.server_address[1], flush=True)
-server.serve_forever()
-"""
-
-needs_haproxy = pytest.mark.skipif(haproxy_find() is None, reason="HAProxy is not installed")
-
-
-class Unix(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, place: Path) -> None:
-        super().__init__("gateway", timeout=WAIT_S)
-        self._place = place
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(WAIT_S)
-        self.sock.connect(str(self._place))
-
-
-class Gateway:
-    """A gateway's process."""
-
-    def __init__(self, directory: Path, *flags: str, port: int) -> None:
-        self.control = directory / "g.sock"
-        self.haproxy = directory / "state" / "haproxy"
-        self.port = port
-        with (directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "kumoi.main", "gateway", "--state-dir", str(directory / "state")),
-                    *("--control", str(self.control), "--listen", f"127.0.0.1:{port}", *flags),
-                ],
-                stderr=log,
-            )
-        until(lambda: self._found().get("pid") == self.process.pid)
-
-    def _found(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(self.control.with_suffix(".json").read_bytes())
-            return found
-        return {}
-
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
-        connection = Unix(self.control)
-        try:
-            connection.request(method, path, body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def put(self, version: int, *routes: ServiceRoute) -> int:
-        return self.ask("PUT", "/table", msgspec.json.encode(RouteTable(version, routes)))[0]
-
-    def report(self, query: str = "") -> GatewayReport:
-        return msgspec.json.decode(self.ask("GET", f"/report{query}")[1], type=GatewayReport)
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
-        try:
-            connection.request(method, path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def ready(self, count: int) -> None:
-        until(lambda: sum(each.ready is True for each in self.report().services[0].replicas) == count)
-
-    def carried(self, *replicas: str) -> None:
-        """Wait until HAProxy sends requests to these itself."""
-        until(lambda: all(self._up(name) for name in replicas), self)
-
-    def _up(self, replica: str) -> bool:
-        return any(f",{replica}," in line and ",UP," in line for line in self._stat().splitlines())
-
-    def _stat(self) -> str:
-        with socket.socket(socket.AF_UNIX) as asked:
-            asked.settimeout(WAIT_S)
-            try:
-                asked.connect(str(self.haproxy / "admin.sock"))
-                asked.sendall(b"show stat -1 4 -1\n")
-                return b"".join(iter(lambda: asked.recv(65_536), b"")).decode()
-            except OSError:
-                return ""
-
-    def said(self) -> str:
-        return (self.control.parent / "log").read_text()
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(WAIT_S * 2)
-
-
-def until(true: Any, gateway: Gateway | None = None) -> None:
-    """Wait until something holds; say what the gateway said if it never does."""
-    end = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < end, gateway and (gateway.said(), gateway._stat())
-        threading.Event().wait(0.01)
-
-
-def port_free() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory with a short name: Unix sockets have short paths."""
-    with tempfile.TemporaryDirectory(prefix="kumoi-gw-", dir="/tmp") as directory:
-        yield Path(directory)
-        pid = pid_read(Path(directory) / "state" / "haproxy" / "haproxy.pid")
-        if pid is not None:
-            os.kill(pid, signal.SIGKILL)
-
-
-class Backend:
-    """A replica in a process of its own, in a network namespace if one is given."""
-
-    def __init__(self, name: str, port: int = 0, namespace: str = "") -> None:
-        enter = ["ip", "netns", "exec", namespace] if namespace else []
-        self.process = subprocess.Popen(
-            [*enter, sys.executable, "-c", SERVER, str(port), name], stdout=subprocess.PIPE
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
-        netns = f"/run/netns/{namespace}" if namespace else ""
-        self.route = ReplicaRoute(f"rep_{name}", 1, Endpoint("127.0.0.1", self.port, netns), True)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(WAIT_S)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-
-
-@pytest.fixture
-def backends() -> Iterator[list[Backend]]:
-    made: list[Backend] = []
-    yield made
-    for backend in made:
-        backend.kill()
+from kumoi.gateway.haproxy_process import pid_read, pids_of
+from kumoi.model.routes import Endpoint, ReplicaRoute
 
 
 @pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
@@ -435,26 +266,6 @@ def test_no_request_that_may_be_repeated_is_lost_when_replicas_come_and_are_kill
     gateway.stop()
 
 
-@pytest.fixture
-def namespaces() -> Iterator[list[str]]:
-    """Three network namespaces with a loopback each."""
-    if os.geteuid() != 0 or shutil.which("ip") is None:
-        pytest.skip("network namespaces are made as root, with ip")
-    names = [f"kumoi-test-{os.getpid()}-{number}" for number in range(3)]
-    made = []
-    try:
-        for name in names:
-            done = subprocess.run(["ip", "netns", "add", name], capture_output=True, timeout=WAIT_S)
-            if done.returncode != 0:
-                pytest.skip(f"network namespaces cannot be made here: {done.stderr.decode().strip()}")
-            made.append(name)
-            subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True, timeout=WAIT_S)
-        yield names
-    finally:
-        for name in made:
-            subprocess.run(["ip", "netns", "del", name], check=True, timeout=WAIT_S)
-
-
 @pytest.mark.parametrize("flags", [["--no-haproxy"], pytest.param([], marks=needs_haproxy)])
 def test_replicas_in_network_namespaces_are_reached_and_none_of_their_requests_is_lost(
     place: Path, backends: list[Backend], namespaces: list[str], flags: list[str]
@@ -480,7 +291,7 @@ def test_a_waiting_request_is_reported_at_once_and_metrics_say_what_happened(
     gateway.put(1, service_route("svc_a"))
     gateway.report()
     answers: list[tuple[int, bytes]] = []
-    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/x")))
+    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/x")), daemon=True)
     asking.start()
     until(lambda: gateway.report("?wait_ms=1000&table=1").services[0].waiting == 1)
     backends.append(Backend("one"))
@@ -512,7 +323,7 @@ def test_what_an_earlier_process_still_carries_is_reported_after_a_reload(
                 connection = listener.accept()[0]
             except OSError:
                 return
-            threading.Thread(target=hold, args=(connection,)).start()
+            threading.Thread(target=hold, args=(connection,), daemon=True).start()
 
     def hold(connection: socket.socket) -> None:
         with connection:
@@ -520,14 +331,15 @@ def test_what_an_earlier_process_still_carries_is_reported_after_a_reload(
                 let_go.wait(WAIT_S)
             connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nheld")
 
-    threading.Thread(target=serve).start()
+    # Closing a socket wakes nobody who waits in accept().
+    threading.Thread(target=serve, daemon=True).start()
     route = ReplicaRoute("rep_one", 1, Endpoint("127.0.0.1", listener.getsockname()[1]), True)
     gateway = Gateway(place, port=port_free())
     gateway.put(1, service_route("svc_a", replicas=[route]))
     gateway.ready(1)
     gateway.carried("rep_one")
     answers: list[tuple[int, bytes]] = []
-    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/held")))
+    asking = threading.Thread(target=lambda: answers.append(gateway.get("/a/held")), daemon=True)
     asking.start()
 
     def busy() -> int:
@@ -565,3 +377,30 @@ def test_paths_of_projects_are_nobody_elses_even_below_a_claimed_host(
     assert gateway.get("/x")[0] == 200
     assert gateway.get("/prj_b/shop/login")[0] == 404
     gateway.stop()
+
+
+@needs_haproxy
+def test_no_haproxy_outlives_its_gateway_not_even_one_that_was_replaced(
+    place: Path, backends: list[Backend]
+) -> None:
+    backends.append(Backend("one"))
+    gateway = Gateway(place, port=port_free())
+    route = service_route("svc_a", replicas=[backends[0].route])
+    gateway.put(1, route)
+    gateway.ready(1)
+    gateway.carried("rep_one")
+    before = pid_read(gateway.haproxy / "haproxy.pid")
+    with socket.create_connection(("127.0.0.1", gateway.port), WAIT_S) as client:
+        client.sendall(b"POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        until(lambda: gateway.report().services[0].busy == 1, gateway)
+        gateway.put(2, route, service_route("svc_b", path="/b"))
+        until(lambda: pid_read(gateway.haproxy / "haproxy.pid") not in (None, before), gateway)
+        gateway.process.kill()
+        gateway.process.wait(WAIT_S)
+        (gateway.haproxy / "haproxy.pid").unlink()
+        assert before is not None
+        assert before in pids_of(gateway.haproxy)
+        again = Gateway(place, port=port_free())
+        client.close()
+        again.stop()
+    until(lambda: not pids_of(gateway.haproxy))

@@ -1,5 +1,6 @@
 """The gateway as a process that outlives the plane: started once, found again, ended when it is of no use."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -42,7 +43,17 @@ def plane() -> Iterator[Callable[..., GatewayChild]]:
     yield new
     for child in made:
         child.end()
+    until(lambda: not left_of(place))
     shutil.rmtree(place)
+
+
+def left_of(place: Path) -> list[bytes]:
+    """The commands of processes that were told of `place`: gateways and what they started."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(each.read_bytes())
+    return [command for command in found if os.fsencode(place) in command]
 
 
 def started(child: GatewayChild) -> GatewayChild:
