@@ -48,20 +48,13 @@ async def replica_list(
 
 
 async def service_why(plane: Plane, actor: Actor, service: str, limit: int) -> ServiceWhy:
-    """Why a service has as many replicas as it has: the last decisions, and what stands in the way."""
+    """Why a service has as many replicas as it has: the last decisions, and what stands in the way.
+
+    By their codes: the sentences are made where the reader's language is known.
+    """
     row = await service_authorized(plane, actor, Action.SERVICE_READ, service)
-
-    def look(connection: Connection) -> ServiceWhy:
-        steps = tuple(services.scaling_list(connection, service, limit))
-        shown = services.service_show(connection, row)
-        if row.state != "active":
-            sentence = f"the service is {row.state}"
-        else:
-            sentence = steps[-1].reason if steps else "nothing was decided yet"
-        parts = [sentence, *(condition.text for condition in shown.conditions)]
-        return ServiceWhy(service, "; ".join(parts), steps)
-
-    return await plane.store.read(look)
+    steps = await plane.store.read(services.scaling_list, service, limit)
+    return ServiceWhy(service, row.state, services.conditions_of(row), tuple(steps))
 
 
 async def rollout_pause(plane: Plane, actor: Actor, service: str, key: IdempotencyKey | None) -> Written:
@@ -88,7 +81,9 @@ async def rollout_undo(
         wanted = services.revision_get(connection, service, number)
         if wanted is None:
             raise not_found(f"revision {number}")
-        if wanted.state == "rolling" or (wanted.state == "serving" and not current.target):
+        run = services.run_of(wanted)
+        is_all_there_is = not current.target and services.spec_of(current).run == run
+        if wanted.state == "rolling" or (wanted.state == "serving" and is_all_there_is):
             raise _nothing_to_undo(current, number)
         if current.target:
             services.revision_move(connection, service, current.target, "rolling", "retired", _UNDONE)
@@ -96,7 +91,7 @@ async def rollout_undo(
         if wanted.state != "serving":
             services.revision_move(connection, service, number, wanted.state, "rolling", None)
             target = number
-        spec = replace(services.spec_of(current), run=services.run_of(wanted))
+        spec = replace(services.spec_of(current), run=run)
         values = {"target": target, "failures": 0, "retry_us": None}
         changed = services.service_change(connection, current, spec, values)
         told = service_event(changed, "service_rollout_undo", actor, now_us, {"revision": number})

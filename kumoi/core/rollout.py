@@ -68,12 +68,16 @@ class RolloutRules:
 
 @dataclass(frozen=True, slots=True)
 class RevisionView:
-    """A revision and its state. A replica must be ready `start_timeout_us` after it began to run."""
+    """A revision and its state. A replica must be ready `start_timeout_us` after it began to run.
+
+    `is_asked`: its replicas are what the service asks for now.
+    """
 
     number: int
     state: str
     start_timeout_us: int = START_TIMEOUT_US
     reason: str = ""
+    is_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,8 +405,9 @@ def _conditions(draft: _Draft) -> tuple[ConditionView, ...]:
 
     if not draft.current:
         add("nothing_serves")
-    given_up = [one for one in service.revisions if one.state == "failed" and one.number > draft.revision]
-    if given_up and not draft.target:
+    asked = [one for one in service.revisions if one.is_asked]
+    given_up = [one for one in asked if one.state == "failed"]
+    if given_up and not draft.target and all(one.number != draft.revision for one in asked):
         latest = max(given_up, key=lambda one: one.number)
         add("revision_failed", revision=latest.number, why=latest.reason)
     if draft.failures:

@@ -9,7 +9,7 @@ import msgspec
 
 from kumoi.core.autoscale.inputs import ScaleRules
 from kumoi.core.autoscale.inputs import Schedule as Window
-from kumoi.core.rollout import CONDITIONS, ConditionView, RevisionView, RolloutRules, ServiceView
+from kumoi.core.rollout import ConditionView, RevisionView, RolloutRules, ServiceView
 from kumoi.core.rollout_replicas import ReplicaView
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.routes import (
@@ -20,7 +20,7 @@ from kumoi.model.routes import (
     ServiceRoute,
     ServiceTraffic,
 )
-from kumoi.model.services import RevisionSpec, ScaleSpec, Schedule, ServiceSpec
+from kumoi.model.services import Condition, RevisionSpec, ScaleSpec, Schedule, ServiceSpec
 from kumoi.model.time import US_PER_S, time_format
 from kumoi.store.replicas import ReplicaRead, ServiceRead
 from kumoi.store.schema import AnyRow
@@ -42,16 +42,7 @@ _ENDS = {
 }
 
 
-class Said(msgspec.Struct, frozen=True):
-    """A condition as it is kept: `model.services.Condition` with what its sentence is made of."""
-
-    code: str
-    text: str
-    at: str
-    params: dict[str, str] = {}
-
-
-_said = msgspec.json.Decoder(tuple[Said, ...])
+_said = msgspec.json.Decoder(tuple[Condition, ...])
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -89,6 +80,7 @@ def service_view(
                 one.state,
                 runs[one.number].readiness.start_timeout_s * US_PER_S,
                 one.reason or "",
+                runs[one.number] == spec.run,
             )
             for one in read.revisions
         ),
@@ -137,6 +129,7 @@ def replica_view(
         unready_us=unready_us,
         alive=health.alive,
         busy=health.busy,
+        neighbours=one.neighbours,
         detail=health.detail,
         is_drained=is_drained,
         is_stopping=row.job_state == "cancelling",
@@ -168,7 +161,7 @@ def conditions_text(kept: str, found: tuple[ConditionView, ...], now_us: int) ->
     for one in found:
         params = dict(one.params)
         at = before.get((one.code, params.get("revision")), time_format(now_us))
-        said.append(Said(one.code, CONDITIONS[one.code].format(**params), at, params))
+        said.append({"code": one.code, "at": at, "params": params})
     return _encoder.encode(said).decode()
 
 

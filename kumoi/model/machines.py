@@ -47,8 +47,9 @@ class AutoscaleWrite(Struct, frozen=True, forbid_unknown_fields=True):
 class Autoscale(Struct, frozen=True):
     """How a pool's machines follow demand, and what was decided last.
 
-    `machines` are paid for now, `needed` would hold what runs and waits with headroom. `reason` says why
-    there are no more and no fewer; `digest` names everything that this was decided on (SHA-256). After
+    `machines` are paid for now, `needed` would hold what runs and waits with headroom. `code` says why
+    there are no more and no fewer (empty before the first decision), `reason` is the sentence made of it and
+    of `figures` in the reader's language; `digest` names everything that this was decided on (SHA-256). After
     `failures` in a row nothing is asked for before `retry_at`.
     """
 
@@ -56,13 +57,15 @@ class Autoscale(Struct, frozen=True):
     settings: AutoscaleWrite
     machines: int
     needed: int
-    reason: str
+    code: str
+    figures: dict[str, int]
     digest: str
     decided_at: str | None
     failures: int
     retry_at: str | None
     detail: str
     version: int
+    reason: str = ""
 
 
 class Machine(Struct, frozen=True):

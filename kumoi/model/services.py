@@ -184,11 +184,15 @@ class Revision(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """What stands in the way of a service, and what to do: a stable code and a sentence."""
+    """What stands in the way of a service, and what to do: a stable code with its parameters.
+
+    `text` is the sentence made of both, in the reader's language; it is made for an answer and never kept.
+    """
 
     code: str
-    text: str
     at: str
+    params: dict[str, str] = {}
+    text: str = ""
 
 
 class Service(Struct, frozen=True):
@@ -233,20 +237,31 @@ class ServiceSummary(Struct, frozen=True):
 
 
 class ScaleStep(Struct, frozen=True):
-    """One decision of the autoscaler: what was seen, what was wanted, and why."""
+    """One decision of the autoscaler: what was seen, what was wanted, and why.
+
+    `code` is stable and means the same with any `figures`; `reason` is the sentence made of both, in the
+    reader's language.
+    """
 
     at: str
     demand: float
     wanted: int
     ready: int
     waiting: int
-    reason: str
+    code: str
+    figures: dict[str, int | float]
     plan: str
+    reason: str = ""
 
 
 class ServiceWhy(Struct, frozen=True):
-    """Why a service has as many replicas as it has: a sentence, and the last decisions, oldest first."""
+    """Why a service has as many replicas as it has: what stands in the way, the last decisions, oldest first.
+
+    `explanation` sums it up in the reader's language.
+    """
 
     service: Id
-    explanation: str
+    state: str
+    conditions: tuple[Condition, ...]
     steps: tuple[ScaleStep, ...]
+    explanation: str = ""

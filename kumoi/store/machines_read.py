@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.model.machines import Autoscale, AutoscaleWrite, Machine
 from kumoi.model.time import time_format
 from kumoi.store.machines import settings_of
@@ -86,13 +85,13 @@ def _autoscale(connection: Connection, row: AnyRow) -> Autoscale:
     living = (
         select(func.count()).select_from(machines).where(machine_is_live(), machines.c.pool_id == row.pool_id)
     )
-    reason = HOST_REASONS[row.reason].format(**json.loads(row.figures)) if row.decided_us else ""
     return Autoscale(
         pool=row.pool_id,
         settings=settings_of(row),
         machines=connection.execute(living).scalar_one(),
         needed=row.needed,
-        reason=reason,
+        code=row.reason if row.decided_us else "",
+        figures=json.loads(row.figures),
         digest=row.digest,
         decided_at=None if row.decided_us is None else time_format(row.decided_us),
         failures=row.failures,

@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, delete, func, select, update
 
-from kumoi.core.autoscale.reasons import REASONS
 from kumoi.core.service_specs import service_hosts, service_path
 from kumoi.model.services import (
     Condition,
@@ -36,11 +35,19 @@ REPLICAS_SHOWN = 100
 ENDED_SHOWN = 5
 REVISIONS_KEPT = 100
 
+
+class _Reason(msgspec.Struct, frozen=True):
+    """A reason as it is kept."""
+
+    code: str
+    figures: dict[str, int | float] = {}
+
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 _spec_decoder = msgspec.json.Decoder(ServiceSpec)
 _run_decoder = msgspec.json.Decoder(RevisionSpec)
 _conditions_decoder = msgspec.json.Decoder(tuple[Condition, ...])
-_reason_decoder = msgspec.json.Decoder(dict[str, Any])
+_reason_decoder = msgspec.json.Decoder(_Reason)
 
 
 def spec_text(spec: ServiceSpec | RevisionSpec) -> str:
@@ -56,6 +63,11 @@ def spec_of(row: AnyRow) -> ServiceSpec:
 def run_of(row: AnyRow) -> RevisionSpec:
     """What a replica is, in a revision's row."""
     return _run_decoder.decode(row.spec)
+
+
+def conditions_of(row: AnyRow) -> tuple[Condition, ...]:
+    """What stands in the way of a service, by codes, in its row."""
+    return _conditions_decoder.decode(row.conditions)
 
 
 def revision_id(service_id: str, number: int) -> str:
@@ -118,12 +130,12 @@ def service_show(connection: Connection, row: AnyRow) -> Service:
         spec=spec,
         url_path=service_path(row.project_id, spec),
         revision=row.revision,
-        rollout=_rollout(connection, row),
+        rollout=_rollout(connection, row, spec),
         wanted=row.wanted,
         ready=counts.get("ready", 0),
         starting=counts.get("starting", 0),
         draining=counts.get("draining", 0),
-        conditions=_conditions_decoder.decode(row.conditions),
+        conditions=conditions_of(row),
         replicas=tuple(_replicas_shown(connection, row.id)),
         created_at=time_format(row.created_us),
         created_by=row.created_by,
@@ -279,7 +291,7 @@ def replica_from_row(row: AnyRow) -> Replica:
 
 
 def scaling_list(connection: Connection, service_id: str, limit: int) -> Sequence[ScaleStep]:
-    """The last decisions about a service, oldest first."""
+    """The last decisions about a service, oldest first, by the codes of their reasons."""
     statement = (
         select(
             scalings.c.id,
@@ -294,36 +306,32 @@ def scaling_list(connection: Connection, service_id: str, limit: int) -> Sequenc
         .order_by(scalings.c.id.desc())
         .limit(limit)
     )
-    return [
-        ScaleStep(
-            at=time_format(row.at_us),
-            demand=row.demand_milli / 1_000,
-            wanted=row.wanted,
-            ready=row.ready,
-            waiting=row.waiting,
-            reason=_sentence(row.reason, row.wanted),
-            plan=row.id,
-        )
-        for row in reversed(connection.execute(statement).all())
-    ]
+    return [_scale_step(row) for row in reversed(connection.execute(statement).all())]
 
 
-def _sentence(kept: str, wanted: int) -> str:
-    """The sentence of a kept reason: its code filled with its figures."""
-    reason = _reason_decoder.decode(kept)
-    figures = {name: f"{round(value, 2):g}" for name, value in dict(reason.get("figures", {})).items()}
-    try:
-        return REASONS[reason["code"]].format(**{"wanted": wanted, **figures})
-    except KeyError:
-        # Written by another version of the program.
-        return f"{reason.get('code', '?')}: {wanted}"
+def _scale_step(row: AnyRow) -> ScaleStep:
+    reason = _reason_decoder.decode(row.reason)
+    return ScaleStep(
+        at=time_format(row.at_us),
+        demand=row.demand_milli / 1_000,
+        wanted=row.wanted,
+        ready=row.ready,
+        waiting=row.waiting,
+        code=reason.code,
+        figures=reason.figures,
+        plan=row.id,
+    )
 
 
-def _rollout(connection: Connection, row: AnyRow) -> str:
+def _rollout(connection: Connection, row: AnyRow, spec: ServiceSpec) -> str:
+    """Failed is a rollout of what is asked for still: not one that somebody went back from."""
     if row.target:
         return "paused" if row.paused else "rolling"
-    newest = revision_newest(connection, row.id)
-    return "failed" if newest is not None and newest.state == "failed" else "done"
+    tried = select(revisions.c.state, revisions.c.spec).where(
+        revisions.c.service_id == row.id, revisions.c.state.in_(("serving", "failed"))
+    )
+    states = {one.state for one in connection.execute(tried) if run_of(one) == spec.run}
+    return "failed" if states == {"failed"} else "done"
 
 
 def _replica_counts(connection: Connection, service_id: str) -> dict[str, int]:

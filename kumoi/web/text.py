@@ -6,6 +6,7 @@ Where a catalogue is not compiled (`pybabel compile`), its language is answered 
 
 import gettext
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 LOCALE_DIR = Path(__file__).parent.parent / "locale"
@@ -46,6 +47,22 @@ class Texts:
         """`text` in `language`; itself where no translation exists."""
         catalogue = self._catalogues.get(language)
         return text if catalogue is None else catalogue.gettext(text)
+
+    def reader(self, accept: str | None) -> "Reader":
+        """Who sent this Accept-Language."""
+        return Reader(self, self.language(accept))
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads an answer, by language."""
+
+    texts: Texts
+    language: str
+
+    def say(self, text: str, /, **params: object) -> str:
+        """`text` in the reader's language, filled with `params`. KeyError if it names another one."""
+        return self.texts.translate(self.language, text).format(**params)
 
 
 def _quality(parameter: str) -> float:

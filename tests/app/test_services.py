@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from plane_fixture import Tenant, World, key_of
 
@@ -26,6 +27,7 @@ from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec, Resources
 from kumoi.model.records import SecretWrite
 from kumoi.model.services import (
+    Condition,
     RevisionSpec,
     RolloutUndo,
     RouteSpec,
@@ -34,6 +36,7 @@ from kumoi.model.services import (
     Service,
     ServicePin,
     ServiceSpec,
+    ServiceWhy,
 )
 from kumoi.store import schema
 from kumoi.store.ids import id_new
@@ -332,6 +335,30 @@ def test_a_revision_that_failed_is_tried_again(site: Site) -> None:
     assert refused(NotFound, lambda: site.undo(service, 7))[0] == "not_found"
 
 
+def test_what_serves_after_a_failure_is_stayed_with(site: Site) -> None:
+    service = site.create()
+    site.takes_over(service, 1)
+    site.port(service, 81)
+    site.fails(service, 2)
+    assert site.show(service).rollout == "failed"
+    kept = site.undo(service, 1)
+    assert (kept["rollout"], kept["revision"], kept["spec"]["run"]["port"]) == ("done", 1, 8_080)
+    assert site.revisions(service) == [(2, "failed"), (1, "serving")]
+    assert refused(Conflict, lambda: site.undo(service, 1))[0] == "nothing_to_undo"
+
+
+def test_going_back_further_than_a_failed_revision_is_no_failure(site: Site) -> None:
+    service = site.create()
+    site.takes_over(service, 1)
+    site.port(service, 81)
+    site.takes_over(service, 2)
+    site.port(service, 82)
+    site.fails(service, 3)
+    site.undo(service, 1)
+    site.takes_over(service, 1)
+    assert site.show(service).rollout == "done"
+
+
 def test_an_automatic_rollback_is_not_undone_by_accident(site: Site) -> None:
     service = site.create()
     site.takes_over(service, 1)
@@ -440,20 +467,22 @@ def test_jobs_of_replicas_are_listed_by_their_service_alone(site: Site) -> None:
 def test_why_says_what_was_decided_and_what_stands_in_the_way(site: Site) -> None:
     service = site.create()
 
-    def why() -> str:
-        return site.world.run(rollouts.service_why(site.plane, site.actor, service, 10)).explanation
+    def why() -> ServiceWhy:
+        return site.world.run(rollouts.service_why(site.plane, site.actor, service, 10))
 
-    assert why() == "nothing was decided yet"
+    assert (why().state, why().conditions, why().steps) == ("active", (), ())
     row = {"id": id_new(IdKind.SCALING), "service_id": service, "at_us": 1, "wanted": 2, "ready": 0}
     more = {"waiting": 1, "demand_milli": 1, "digest": "0" * 64, "inputs": b""}
     reason = '{"code": "wake", "figures": {"waiting": 1}}'
     site.write(lambda c: c.execute(schema.scalings.insert(), [row | more | {"reason": reason}]))
     table = schema.services
-    conditions = '[{"code": "slow_start", "text": "look at the port", "at": "2027-01-15T08:00:00Z"}]'
+    told = Condition("slow_start", "2027-01-15T08:00:00Z", {"replicas": "1", "why": "nothing answers"})
+    conditions = msgspec.json.encode([told]).decode()
     site.write(lambda c: c.execute(table.update().values(conditions=conditions)))
-    assert why() == "2 replicas, because 1 requests wait and none is up; look at the port"
+    [step] = why().steps
+    assert (step.code, step.figures, step.wanted, why().conditions) == ("wake", {"waiting": 1}, 2, (told,))
     site.world.write(services.service_delete(site.plane, site.actor, service, "*"))
-    assert why().startswith("the service is deleting")
+    assert why().state == "deleting"
 
 
 def test_who_may_look_and_who_may_change(site: Site) -> None:

@@ -5,7 +5,7 @@ import json
 import fake_rows as rows
 import msgspec
 import pytest
-from fake_services import FAILING, sent, step_make
+from fake_services import FAILING, FAILING_TEXT, sent, step_make
 from msgspec.structs import replace
 
 from kumoi.cli.service_chart import bar_lines, chart_lines
@@ -108,7 +108,7 @@ def test_waiting_ends_as_the_rollout_does(kumoi, plane):
     plane.services.outcome = "failed"
     ran = kumoi("service", "create", "--port", "80", "--wait", "--timeout", "60", "--", "serve")
     assert ran.code == 7
-    assert FAILING.text in ran.err
+    assert FAILING_TEXT in ran.err
     assert "rollout failed" in ran.err
     ran = kumoi("service", "create", "--port", "80", "--wait", "--json", "--", "serve")
     assert (ran.code, ran.json["rollout"]) == (7, "failed")
@@ -119,7 +119,7 @@ def test_list_and_show(kumoi, plane, web):
     plane.services.rows[WEB] = replace(web, conditions=(FAILING,), replicas=tuple(plane.services._replicas()))
     ran = kumoi("service", "show", "web")
     lines = ran.out.splitlines()
-    assert lines[0] == f"! {FAILING.text}"
+    assert lines[0] == f"! {FAILING_TEXT}"
     assert lines[1] == "web is active: revision -, rollout rolling"
     assert lines[2].strip() == f"/{rows.PROJECT}/web"
     assert "0 ready, 2 starting, 0 draining; 2 wanted (0 to 4)" in lines[3]
@@ -139,9 +139,25 @@ def test_following_in_a_pipe_prints_a_line_for_each_change(kumoi, plane, web):
 
 def test_why_is_a_sentence_and_its_figures(kumoi, plane, web):
     ran = kumoi("service", "why", "web")
-    assert ran.out.splitlines()[0] == "3 replicas, because of the demand"
+    assert ran.out.splitlines()[0] == "3 replicas, unchanged since the last look"
     assert [line[2] for line in ran.lines[1:]] == ["1", "2", "3"]
     assert len(kumoi("service", "why", "web", "--limit", "2", "--json").json["steps"]) == 2
+
+
+def test_sentences_are_in_the_language_asked_for(kumoi, plane, web):
+    plane.services.rows[WEB] = replace(web, rollout="done", conditions=(FAILING,))
+    assert kumoi("service", "show", "web").out.startswith("! replicas of revision 2 failed 3 times")
+    assert kumoi("--lang", "ja", "service", "show", "web").out.startswith(
+        "! リビジョン2のレプリカが3回続けて"
+    )
+    ran = kumoi("--lang", "ja", "service", "why", "web")
+    assert ran.out.startswith("レプリカ3個。前回の判断から変更なし。リビジョン2のレプリカが")
+    assert ran.lines[-1][-1] == "レプリカ3個。前回の判断から変更なし"
+    told = kumoi("--lang", "ja", "service", "why", "web", "--json").json
+    assert [one["code"] for one in (told["conditions"][0], told["steps"][0])] == [
+        "revision_failing",
+        "steady",
+    ]
 
 
 def test_pins_and_rollouts(kumoi, plane, web):

@@ -88,13 +88,15 @@ AUTOSCALE = Autoscale(
     settings=AutoscaleWrite("kyoto", "image-1", "m.large", 8_000, 32 << 30, 180, 20),
     machines=3,
     needed=4,
-    reason="as many hosts as are needed",
+    code="steady",
+    figures={},
     digest="00",
     decided_at=AT,
     failures=0,
     retry_at=None,
     detail="",
     version=5,
+    reason="as many hosts as are needed",
 )
 MACHINE_ROW = Machine(MACHINE, "mac-1", POOL, "kyoto", "i-1", "ready", "", HOST, 50_000_000, AT, AT, None, 3)
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)

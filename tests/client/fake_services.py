@@ -7,6 +7,7 @@ import msgspec
 from fake_rows import AT, ORG, PROJECT, USER, Asked, Reply, id_make, missing, problem, reply
 from msgspec.structs import replace
 
+from kumoi.core.rollout import CONDITIONS
 from kumoi.model.ids import IdKind
 from kumoi.model.services import (
     Condition,
@@ -20,8 +21,13 @@ from kumoi.model.services import (
     ServiceSummary,
     ServiceWhy,
 )
+from kumoi.web.api.sentences import service_answer, why_said
+from kumoi.web.text import Reader, Texts
 
-FAILING = Condition("revision_failing", "its replicas failed 3 times in a row; look at its log", AT)
+WHY = {"revision": "2", "failures": "3", "why": "it fell", "retry_at": AT}
+FAILING = Condition("revision_failing", AT, WHY)
+FAILING_TEXT = CONDITIONS["revision_failing"].format(**WHY)
+TEXTS = Texts()
 
 
 def replica_make(number: int, job: str, state: str = "ready") -> Replica:
@@ -32,7 +38,12 @@ def replica_make(number: int, job: str, state: str = "ready") -> Replica:
 def step_make(number: int) -> ScaleStep:
     at = f"2026-11-23T08:00:{number:02}.000000Z"
     decision = id_make(IdKind.SCALING, number)
-    return ScaleStep(at, number + 0.5, number + 1, number, number, "why so", decision)
+    return ScaleStep(at, number + 0.5, number + 1, number, number, "steady", {}, decision)
+
+
+def reader(asked: Asked) -> Reader:
+    """Who asked, whose answers have sentences in the language of the question."""
+    return TEXTS.reader(asked.headers.get("accept-language"))
 
 
 class FakeServices:
@@ -104,7 +115,7 @@ class FakeServices:
             return missing(service)
         now = self.rows[service]
         self.rows[service] = self._next(now)
-        return reply(200, now)
+        return reply(200, msgspec.json.decode(service_answer(reader(asked), now).body, type=Service))
 
     def put(self, asked: Asked, service: str) -> Reply:
         known = self.rows[service]
@@ -119,13 +130,9 @@ class FakeServices:
         return reply(202, self.rows[service])
 
     def why(self, asked: Asked, service: str) -> Reply:
-        steps = tuple(
-            ScaleStep(
-                f"2026-11-23T08:00:0{n}.000000Z", n + 0.5, n + 1, n, n, "why so", id_make(IdKind.SCALING, n)
-            )
-            for n in range(min(self.steps, int(asked.query.get("limit", 100))))
-        )
-        return reply(200, ServiceWhy(service, "3 replicas, because of the demand", steps))
+        steps = tuple(step_make(n) for n in range(min(self.steps, int(asked.query.get("limit", 100)))))
+        conditions = self.rows[service].conditions
+        return reply(200, why_said(reader(asked), ServiceWhy(service, "active", conditions, steps)))
 
     def revisions(self, asked: Asked, service: str) -> Reply:
         run = self.rows[service].spec.run

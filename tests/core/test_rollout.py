@@ -78,16 +78,21 @@ class World:
     def roll(self, number: int, nature: Nature) -> None:
         """A person wants another revision."""
         self.natures[number] = nature
-        revisions = tuple(
-            replace(one, state="retired") if one.state == "rolling" else one for one in self.service.revisions
-        )
-        self.service = replace(
-            self.service,
-            target=number,
-            revisions=(*revisions, RevisionView(number, "rolling")),
-            failures=0,
-            retry_us=None,
-        )
+        self._ask(number, (*self.service.revisions, RevisionView(number, "rolling")))
+
+    def undo(self, number: int) -> None:
+        """A person goes back to a revision."""
+        self._ask(number, self.service.revisions)
+
+    def _ask(self, number: int, revisions: tuple[RevisionView, ...]) -> None:
+        def asked(one: RevisionView) -> RevisionView:
+            if one.number == number:
+                return replace(one, state="serving" if one.state == "serving" else "rolling", is_asked=True)
+            return replace(one, state="retired" if one.state == "rolling" else one.state, is_asked=False)
+
+        now = tuple(asked(one) for one in revisions)
+        target = 0 if self.service.revision == number else number
+        self.service = replace(self.service, target=target, revisions=now, failures=0, retry_us=None)
 
     def want(self, wanted: int, waiting: int = 0) -> None:
         """The autoscaler decides."""
@@ -182,7 +187,11 @@ def _rules_hold(view: ServiceView, steps: Steps) -> None:
 def service(wanted: int = 2, **more: object) -> ServiceView:
     """A service whose first revision is to take over."""
     base = ServiceView(
-        revision=0, target=1, wanted=wanted, revisions=(RevisionView(1, "rolling"),), heard_us=T0_US
+        revision=0,
+        target=1,
+        wanted=wanted,
+        revisions=(RevisionView(1, "rolling", is_asked=True),),
+        heard_us=T0_US,
     )
     return replace(base, **more)  # type: ignore[arg-type]
 
@@ -238,6 +247,35 @@ def test_a_broken_revision_never_takes_the_service_down_and_is_given_up(nature: 
     assert sum(revision == 2 for _, revision in world.started) <= 3
     reason = next(one.reason for one in world.service.revisions if one.number == 2)
     assert reason.startswith(("exit code 1", "not ready 60 s", "did not stay ready"))
+
+
+@pytest.mark.parametrize("way", ["undone", "replaced", "older"])
+def test_a_revision_that_was_given_up_is_not_told_of_when_another_is_asked_for(way: str) -> None:
+    world = serving()
+    if way == "older":
+        world.roll(2, GOOD)
+        world.run(60)
+    broken = world.service.revision + 1
+    world.roll(broken, EXITS)
+    assert world.codes(world.run(60)) == {"revision_failed"}
+    if way == "replaced":
+        world.roll(broken + 1, GOOD)
+    else:
+        world.undo(1)
+    for _ in range(60):
+        assert "revision_failed" not in world.codes(world.step())
+    assert world.service.revision == (broken + 1 if way == "replaced" else 1)
+
+
+def test_an_older_revision_that_fails_when_it_is_gone_back_to_is_told_of() -> None:
+    world = serving()
+    world.roll(2, GOOD)
+    world.run(60)
+    world.natures[1] = EXITS
+    world.undo(1)
+    steps = world.run(60)
+    [failed] = [one for one in steps.conditions if one.code == "revision_failed"]
+    assert (dict(failed.params)["revision"], world.service.revision) == ("1", 2)
 
 
 def test_without_rollback_a_broken_revision_is_tried_ever_more_rarely_while_the_old_one_serves() -> None:

@@ -34,9 +34,9 @@ def plane(sqlite_store: Store) -> ServiceWorld:
     return made
 
 
-def codes(plane: ServiceWorld, service_id: str) -> dict[str, str]:
-    """The service's conditions: code -> sentence."""
-    return {one["code"]: one["text"] for one in msgspec.json.decode(plane.service(service_id).conditions)}
+def codes(plane: ServiceWorld, service_id: str) -> dict[str, dict[str, str]]:
+    """The service's conditions: code -> parameters."""
+    return {one["code"]: one["params"] for one in msgspec.json.decode(plane.service(service_id).conditions)}
 
 
 def serving(plane: ServiceWorld, **scale: Any) -> str:
@@ -186,7 +186,7 @@ def test_a_broken_revision_is_rolled_back_and_never_takes_the_service_down(
     [failed] = [one for one in plane.region.rows(schema.revisions) if one.state == "failed"]
     why = {"exits": "exit code 1", "never opens": "not ready 5 s", "no such image": "no such image"}[broken]
     assert why in failed.reason
-    assert why in codes(plane, service_id)["revision_failed"]
+    assert why in codes(plane, service_id)["revision_failed"]["why"]
 
 
 def _refuse(plane: ServiceWorld, revision: int) -> None:
@@ -218,7 +218,7 @@ def test_a_command_that_exits_at_once_backs_off_and_says_so(plane: ServiceWorld)
     service_id = plane.service_add(service_spec(pin=4))
     plane.ticks(4)
     told = codes(plane, service_id)
-    assert "its command ended with exit code 1" in told["revision_failing"]
+    assert told["revision_failing"]["why"] == "its command ended with exit code 1"
     assert plane.service(service_id).retry_us is not None
     plane.ticks(120, 10.0)
     tries = len(plane.replicas(service_id, live=False))
@@ -317,7 +317,7 @@ def test_work_without_room_is_told(plane: ServiceWorld) -> None:
     plane.ticks(8)
     told = codes(plane, service_id)
     assert told.keys() == {"waiting_for_capacity"}
-    assert plane.replicas(service_id)[0].job_id in told["waiting_for_capacity"]
+    assert plane.replicas(service_id)[0].job_id == told["waiting_for_capacity"]["job"]
 
 
 def test_a_deleted_service_ends_with_its_last_request(plane: ServiceWorld) -> None:

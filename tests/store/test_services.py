@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec
-from kumoi.model.services import RevisionSpec, RouteSpec, ServiceSpec
+from kumoi.model.services import Condition, RevisionSpec, RouteSpec, ServiceSpec
 from kumoi.store import schema, services
 from kumoi.store.database import Store
 from kumoi.store.errors import StaleState
@@ -78,7 +78,7 @@ def region(store: Any) -> Services:
 
 
 def test_a_service_shows_its_counts_and_its_replicas(region: Services) -> None:
-    service = region.add(region.spec(), conditions='[{"code": "c", "text": "do it", "at": "t"}]')
+    service = region.add(region.spec(), conditions='[{"code": "c", "at": "t", "params": {"x": "1"}}]')
     ended = region.replica(service, state="ended", ended_us=T0_US)
     starting = region.replica(service)
     ready = region.replica(service, state="ready", ready_us=T0_US, busy=3)
@@ -87,7 +87,7 @@ def test_a_service_shows_its_counts_and_its_replicas(region: Services) -> None:
     assert (shown.ready, shown.starting, shown.draining, shown.version) == (1, 1, 0, 1)
     assert [replica.id for replica in shown.replicas] == [ready, starting, ended]
     assert shown.replicas[0].busy == 3
-    assert shown.conditions[0].text == "do it"
+    assert shown.conditions == (Condition("c", "t", {"x": "1"}),)
     assert shown.url_path == f"/{region.projects['one']}/web"
     assert shown.rollout == "rolling"
     assert shown.spec == region.spec()
@@ -236,7 +236,7 @@ def scaling(service: str, second: int, reason: dict[str, object]) -> dict[str, o
     }
 
 
-def test_decisions_are_told_in_sentences_oldest_first(region: Services) -> None:
+def test_decisions_are_told_by_their_codes_oldest_first(region: Services) -> None:
     service = region.add(region.spec())
     reasons: list[dict[str, object]] = [
         {"code": "steady", "figures": {}},
@@ -246,11 +246,7 @@ def test_decisions_are_told_in_sentences_oldest_first(region: Services) -> None:
     for second, reason in enumerate(reasons):
         region.write(schema.scalings, scaling(service, second, reason))
     steps = region.read(services.scaling_list, service, 10)
-    assert [step.reason for step in steps] == [
-        "0 replicas, unchanged since the last look",
-        "1 replicas for 7.12 requests at once, expected in 2 s, with a margin",
-        "of-tomorrow: 2",
-    ]
+    assert [{"code": step.code, "figures": step.figures} for step in steps] == reasons
     assert [step.wanted for step in steps] == [0, 1, 2]
     assert (steps[0].demand, steps[0].waiting) == (3.25, 2)
     assert [step.wanted for step in region.read(services.scaling_list, service, 2)] == [1, 2]

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.store import schema
 
 SETTINGS = {
@@ -55,8 +56,21 @@ def test_a_pool_borrows_what_it_must_and_says_why(world: Any, pool: str) -> None
     assert shown.json()["provider_ref"].startswith("fake-")
     said = world.api(world.operator, "GET", f"/v1/pools/{pool}/autoscale").json()
     assert said["machines"] == 1
-    assert said["reason"]
+    assert said["reason"] == HOST_REASONS[said["code"]].format(**said["figures"])
     assert len(said["digest"]) == 64
+
+
+def test_the_reason_is_told_in_the_language_asked_for(world: Any, pool: str) -> None:
+    undecided = put(world, pool, {"Accept-Language": "ja"}, hosts_min=0, hosts_max=0).json()
+    path = f"/v1/pools/{pool}/autoscale"
+    world.wait(lambda: world.api(world.operator, "GET", path).json()["code"])
+    for said in (
+        world.api(world.operator, "GET", path, headers={"Accept-Language": "ja"}),
+        put(world, pool, {"Accept-Language": "ja"}, hosts_min=0, hosts_max=0),
+    ):
+        assert said.json()["reason"] == "ホストの数は必要な数と一致している"
+        assert said.headers["content-language"] == "ja"
+    assert undecided["settings"]["hosts_max"] == 0
 
 
 def test_settings_are_not_lost_between_two_operators(world: Any, pool: str) -> None:

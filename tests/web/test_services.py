@@ -2,7 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
+
+from kumoi.core.autoscale.reasons import REASONS
+from kumoi.model.services import Condition
+from kumoi.store import schema
 
 RUN = {"port": 8080, "command": ["/bin/serve"]}
 
@@ -119,3 +124,58 @@ def test_errors_speak_japanese(world: Any) -> None:
     )
     assert refused.json()["type"] == "urn:kumoi:error:pin_above_max"
     assert "レプリカ" in refused.json()["detail"]
+
+
+JAPANESE = {"Accept-Language": "ja"}
+PAUSED = Condition("rollout_paused", "2027-01-15T08:00:00Z", {"revision": "4"})
+PAUSED_EN = "the rollout of revision 4 is paused; `kumoi service rollout resume` goes on with it"
+PAUSED_JA = "リビジョン4への切り替えは一時停止中。`kumoi service rollout resume`で再開する"
+
+
+def told_of(world: Any, *conditions: Condition) -> str:
+    """A service that no loop looks at any more, with conditions."""
+    service, _, _ = world.replica()
+    table = schema.services
+    kept = msgspec.json.encode(conditions).decode()
+    values = {"conditions": kept, "state": "deleted", "deleted_us": 1}
+    world.plane.store.transact_wait(
+        None, lambda c: c.execute(table.update().where(table.c.id == service).values(values))
+    )
+    return str(service)
+
+
+def test_conditions_are_told_in_the_language_asked_for(world: Any) -> None:
+    one = f"/v1/services/{told_of(world, PAUSED)}"
+    english = world.api(world.acme.admin, "GET", one)
+    japanese = world.api(world.acme.admin, "GET", one, headers=JAPANESE)
+    assert english.json()["conditions"] == [msgspec.to_builtins(PAUSED) | {"text": PAUSED_EN}]
+    assert japanese.json()["conditions"] == [msgspec.to_builtins(PAUSED) | {"text": PAUSED_JA}]
+    assert [one.headers["content-language"] for one in (english, japanese)] == ["en", "ja"]
+    assert japanese.headers["vary"] == "accept-language"
+
+
+def test_what_a_write_answers_is_told_in_the_language_asked_for(world: Any) -> None:
+    one = f"/v1/services/{told_of(world, PAUSED)}"
+    told = world.api(world.acme.admin, "DELETE", one, headers=JAPANESE | {"If-Match": "*"})
+    assert (told.status_code, told.headers["etag"]) == (202, '"1"')
+    assert told.json()["conditions"][0]["text"] == PAUSED_JA
+
+
+def test_a_condition_of_another_version_is_told_by_its_code(world: Any) -> None:
+    unknown = Condition("of_tomorrow", PAUSED.at), Condition("slow_start", PAUSED.at, {"of": "tomorrow"})
+    shown = world.api(world.acme.admin, "GET", f"/v1/services/{told_of(world, *unknown)}")
+    assert [one["text"] for one in shown.json()["conditions"]] == ["of_tomorrow", "slow_start"]
+
+
+def test_why_is_told_in_the_language_asked_for(world: Any) -> None:
+    service = told_of(world, PAUSED)
+    path = f"/v1/services/{service}/why"
+    gone = world.api(world.acme.admin, "GET", path, headers=JAPANESE).json()
+    assert gone["explanation"] == f"サービスの状態はdeleted。{PAUSED_JA}"
+    service = world.service()["id"]
+    world.scaling(service)
+    path = f"/v1/services/{service}/why"
+    said = world.api(world.acme.admin, "GET", path, headers=JAPANESE).json()
+    assert [one["reason"][:4] for one in said["steps"]] == ["レプリカ"] * len(said["steps"])
+    assert said["explanation"].startswith(said["steps"][-1]["reason"])
+    assert {one["code"] for one in said["steps"]} <= REASONS.keys()

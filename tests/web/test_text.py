@@ -12,11 +12,16 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 import kumoi
+from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
+from kumoi.core.autoscale.reasons import REASONS
+from kumoi.core.rollout import CONDITIONS
 from kumoi.model.errors import KumoiError
 from kumoi.web.text import DOMAIN, ENGLISH, LOCALE_DIR, TRANSLATED, Texts
 
 ROOT = Path(kumoi.__file__).parent
 MARK = "message"
+CODED = {"REASONS": REASONS, "HOST_REASONS": HOST_REASONS, "CONDITIONS": CONDITIONS}
+"""Sentences that are kept by their codes."""
 
 
 def error_names() -> set[str]:
@@ -62,6 +67,7 @@ def texts() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(ROOT.rglob("*.py")):
         found |= texts_of(path, errors)
+    found |= {text: f"{name}[{code}]" for name, table in CODED.items() for code, text in table.items()}
     assert len(found) > 80
     return found
 
@@ -91,6 +97,15 @@ def test_translations_take_the_same_parameters(language: str) -> None:
         if message.id:
             assert fields(message.string) == fields(message.id), message.id
             assert not message.fuzzy
+
+
+@pytest.mark.parametrize("language", TRANSLATED)
+@pytest.mark.parametrize("name", CODED)
+def test_every_code_has_a_sentence_with_the_same_parameters(language: str, name: str) -> None:
+    translations = {message.id: message.string for message in catalogue(language)}
+    for code, text in CODED[name].items():
+        assert translations.get(text), f"{name}[{code}]"
+        assert fields(translations[text]) == fields(text), f"{name}[{code}]"
 
 
 @pytest.fixture

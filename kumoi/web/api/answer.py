@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from kumoi.model.idempotency import Written
+from kumoi.web.text import Reader
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
@@ -54,6 +55,11 @@ def answer_written(written: Written) -> Answer:
     if written.replayed:
         headers = (*headers, _REPLAYED)
     return Answer(written.status, headers, written.body)
+
+
+def language_headers(reader: Reader) -> Headers:
+    """What tells the language of an answer with sentences in it (RFC 9110 sections 8.5 and 12.5.5)."""
+    return (b"content-language", reader.language.encode()), (b"vary", b"accept-language")
 
 
 async def stream_close(stream: AsyncIterator[object]) -> None:

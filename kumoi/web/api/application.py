@@ -177,7 +177,8 @@ class Application:
         key = _idempotency_key(route, path, scope["raw_path"], headers, raw, actor)
         if_match = _if_match(headers) if route.if_match else None
         last_event_id = _last_event_id(headers) if route.watch else None
-        return Request(actor, path, query, body, key, if_match, last_event_id)
+        reader = self._texts.reader(_accept_language(headers))
+        return Request(actor, path, query, body, key, if_match, last_event_id, reader)
 
     async def _stream(self, receive: Receive, send: Send, answer: Answer, fixed: Headers) -> None:
         async with asyncio.timeout(self._settings.transfer_timeout_s):
@@ -220,9 +221,9 @@ class Application:
         return f"{self._id_prefix}-{next(self._id_numbers):x}"
 
     def _problem(self, error: KumoiError, scope: Scope, headers: RequestHeaders, request_id: str) -> Answer:
-        language = headers.get(b"accept-language", b"").decode("latin-1")
+        reader = self._texts.reader(_accept_language(headers))
         instance = scope["raw_path"][:_INSTANCE_MAX].decode("latin-1")
-        return problem_answer(error, self._texts, language, instance, request_id)
+        return problem_answer(error, reader, instance, request_id)
 
 
 class _Seen:
@@ -242,6 +243,10 @@ def application_create(
 ) -> Application:
     """The ASGI application that serves `plane`. Call its `stop()` before the server is stopped."""
     return Application(plane, settings or WebSettings(), routes)
+
+
+def _accept_language(headers: RequestHeaders) -> str:
+    return headers.get(b"accept-language", b"").decode("latin-1")
 
 
 def _token(headers: RequestHeaders) -> str:

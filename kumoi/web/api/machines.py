@@ -7,6 +7,7 @@ from kumoi.model.machines import AutoscaleWrite
 from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
 from kumoi.web.api.parameters import HostListQuery, NoQuery
 from kumoi.web.api.request import Request
+from kumoi.web.api.sentences import autoscale_answer, autoscale_written
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
@@ -26,15 +27,17 @@ async def machine_read(plane: "Plane", request: Request[None, NoQuery]) -> Answe
 
 async def autoscale_read(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """How a pool's machines follow demand, and why there are as many as there are."""
-    return answer_versioned(await machines.autoscale_read(plane, request.actor, request.path["pool"]))
+    found = await machines.autoscale_read(plane, request.actor, request.path["pool"])
+    return autoscale_answer(request.reader, found)
 
 
 async def autoscale_write(plane: "Plane", request: Request[AutoscaleWrite, NoQuery]) -> Answer:
     """Let a pool borrow machines of a provider as demand goes."""
-    return answer_written(
+    return autoscale_written(
+        request.reader,
         await machines.autoscale_write(
             plane, request.actor, request.path["pool"], request.body, request.if_match
-        )
+        ),
     )
 
 

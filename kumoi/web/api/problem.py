@@ -6,8 +6,8 @@ import msgspec
 
 from kumoi.model.errors import KumoiError, Unauthenticated
 from kumoi.model.records import Problem
-from kumoi.web.api.answer import Answer, Headers
-from kumoi.web.text import Texts, message
+from kumoi.web.api.answer import Answer, Headers, language_headers
+from kumoi.web.text import Reader, message
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 URN_PREFIX = "urn:kumoi:error:"
@@ -53,24 +53,20 @@ class Failed(KumoiError):
         super().__init__("failed", "the plane failed; tell its operator the request id")
 
 
-def problem_answer(
-    error: KumoiError, texts: Texts, accept_language: str | None, instance: str, request_id: str
-) -> Answer:
+def problem_answer(error: KumoiError, reader: Reader, instance: str, request_id: str) -> Answer:
     """The answer for `error`. `instance` is the path that was asked for."""
-    language = texts.language(accept_language)
     problem = Problem(
         type=URN_PREFIX + error.code,
-        title=texts.translate(language, TITLES[error.status]),
+        title=reader.say(TITLES[error.status]),
         status=error.status,
-        detail=texts.translate(language, error.text).format(**error.params),
+        detail=reader.say(error.text, **error.params),
         instance=instance,
         at=error.at,
         request_id=request_id,
     )
     headers: Headers = (
         (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
-        (b"content-language", language.encode()),
-        (b"vary", b"accept-language"),
+        *language_headers(reader),
         (b"cache-control", b"no-store"),
         *_headers_of(error),
     )

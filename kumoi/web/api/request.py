@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from kumoi.model.access import PLATFORM, Actor, PrincipalKind
 from kumoi.model.idempotency import IdempotencyKey
+from kumoi.web.text import Reader
 
 B = TypeVar("B")
 Q = TypeVar("Q")
@@ -17,7 +18,9 @@ NOBODY = Actor("anonymous", PrincipalKind.SERVICE_ACCOUNT, PLATFORM, (), "", fro
 
 @dataclass(slots=True)
 class Request(Generic[B, Q]):
-    """A request of one route. `body` and `query` have the types that the table of routes names.
+    """A request of one route by `actor`, whose language is the reader's.
+
+    `body` and `query` have the types that the table of routes names.
 
     `if_match` is `*` or one quoted ETag; `last_event_id` the place to resume a watch after. The actor of a
     public route is `NOBODY`.
@@ -30,3 +33,4 @@ class Request(Generic[B, Q]):
     key: IdempotencyKey | None
     if_match: str | None
     last_event_id: int | None
+    reader: Reader

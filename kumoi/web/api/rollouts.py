@@ -7,6 +7,7 @@ from kumoi.model.services import RolloutUndo
 from kumoi.web.api.answer import Answer, answer_json, answer_written
 from kumoi.web.api.parameters import NoQuery, PageQuery, ServiceWhyQuery
 from kumoi.web.api.request import Request
+from kumoi.web.api.sentences import service_written, why_answer
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
@@ -30,29 +31,31 @@ async def replica_list(plane: "Plane", request: Request[None, PageQuery]) -> Ans
 
 async def service_why(plane: "Plane", request: Request[None, ServiceWhyQuery]) -> Answer:
     """Why a service has as many replicas as it has."""
-    return answer_json(
-        await rollouts.service_why(plane, request.actor, request.path["service"], request.query.limit)
-    )
+    why = await rollouts.service_why(plane, request.actor, request.path["service"], request.query.limit)
+    return why_answer(request.reader, why)
 
 
 async def rollout_pause(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Stop replacing replicas by those of a new revision."""
-    return answer_written(
-        await rollouts.rollout_pause(plane, request.actor, request.path["service"], request.key)
+    return service_written(
+        request.reader,
+        await rollouts.rollout_pause(plane, request.actor, request.path["service"], request.key),
     )
 
 
 async def rollout_resume(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Go on replacing replicas by those of a new revision."""
-    return answer_written(
-        await rollouts.rollout_resume(plane, request.actor, request.path["service"], request.key)
+    return service_written(
+        request.reader,
+        await rollouts.rollout_resume(plane, request.actor, request.path["service"], request.key),
     )
 
 
 async def rollout_undo(plane: "Plane", request: Request[RolloutUndo, NoQuery]) -> Answer:
     """Go back to an earlier revision, or try one again where none serves."""
-    return answer_written(
-        await rollouts.rollout_undo(plane, request.actor, request.path["service"], request.body, request.key)
+    return service_written(
+        request.reader,
+        await rollouts.rollout_undo(plane, request.actor, request.path["service"], request.body, request.key),
     )
 
 

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 from kumoi.app import services
 from kumoi.model.services import ServicePin, ServiceSpec
-from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
+from kumoi.web.api.answer import Answer, answer_json
 from kumoi.web.api.parameters import NoQuery, ServiceListQuery
 from kumoi.web.api.request import Request
+from kumoi.web.api.sentences import service_answer, service_written
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
@@ -24,43 +25,49 @@ async def service_list(plane: "Plane", request: Request[None, ServiceListQuery])
 
 async def service_create(plane: "Plane", request: Request[ServiceSpec, NoQuery]) -> Answer:
     """Create a service; its replicas follow the demand."""
-    return answer_written(
+    return service_written(
+        request.reader,
         await services.service_create(
             plane, request.actor, request.path["project"], request.body, request.key
-        )
+        ),
     )
 
 
 async def service_read(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """One service with its replicas and what stands in its way."""
-    return answer_versioned(await services.service_read(plane, request.actor, request.path["service"]))
+    found = await services.service_read(plane, request.actor, request.path["service"])
+    return service_answer(request.reader, found)
 
 
 async def service_update(plane: "Plane", request: Request[ServiceSpec, NoQuery]) -> Answer:
     """Replace what a service is; another `run` is rolled out as a new revision."""
-    return answer_written(
+    return service_written(
+        request.reader,
         await services.service_update(
             plane, request.actor, request.path["service"], request.body, request.if_match
-        )
+        ),
     )
 
 
 async def service_delete(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Delete a service; its replicas finish their requests and end."""
-    return answer_written(
-        await services.service_delete(plane, request.actor, request.path["service"], request.if_match)
+    return service_written(
+        request.reader,
+        await services.service_delete(plane, request.actor, request.path["service"], request.if_match),
     )
 
 
 async def service_pin(plane: "Plane", request: Request[ServicePin, NoQuery]) -> Answer:
     """Keep a number of replicas, whatever the demand is."""
-    return answer_written(
-        await services.service_pin(plane, request.actor, request.path["service"], request.body, request.key)
+    return service_written(
+        request.reader,
+        await services.service_pin(plane, request.actor, request.path["service"], request.body, request.key),
     )
 
 
 async def service_unpin(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Let the replicas follow the demand again."""
-    return answer_written(
-        await services.service_unpin(plane, request.actor, request.path["service"], request.key)
+    return service_written(
+        request.reader,
+        await services.service_unpin(plane, request.actor, request.path["service"], request.key),
     )
