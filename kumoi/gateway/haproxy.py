@@ -92,7 +92,6 @@ class Haproxy:
 
     async def start(self) -> None:
         """Take over the HAProxy that runs, or start one; then follow."""
-        self._places.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._news_listen()
         self._pid = pid_read(self._places.pid)
         with contextlib.suppress(OSError):
@@ -335,13 +334,12 @@ class Haproxy:
             return f"{endpoint.address}:{endpoint.port}"
         if endpoint.userns or namespace_name(endpoint.netns) is None:
             return None
-        place = self._places.directory / f"{replica.id}.sock"
         if replica.id not in self._relays:
             config = self._places.directory / f"{replica.id}.cfg"
-            config.write_text(relay_text(replica.route, place), "utf-8")
+            config.write_text(relay_text(replica.route, self._places), "utf-8")
             pid_file = config.with_suffix(".pid")
             self._relays[replica.id] = await haproxy_start(self._program, config, pid_file)
-        return f"unix@{place}"
+        return self._places.seen(self._places.relay(replica.id))
 
     def _servers_end(self) -> list[str]:
         """Take out servers that the table names no more."""
@@ -374,6 +372,7 @@ class Haproxy:
             pid_end(pid, signal.SIGUSR1)
         for place in self._places.directory.glob(f"{replica_id}.*"):
             place.unlink(missing_ok=True)
+        self._places.relay(replica_id).unlink(missing_ok=True)
 
     def _news_listen(self) -> None:
         """Hear from relays which replica broke a connection."""
@@ -485,8 +484,3 @@ class Haproxy:
         """Counters that an earlier gateway has reported are not reported again."""
         for column in (*STATUS_COLUMNS, "req_tot", "lbtot", "wretr"):
             self._grown(row, column)
-
-
-def haproxy_places(state_dir: Path, listen: str) -> Places:
-    """Where a gateway's HAProxy has its files."""
-    return Places(listen, state_dir / "haproxy")

@@ -32,10 +32,15 @@ COUNTS: Final = COUNT_REFUSED + 1
 
 
 class Places(Struct, frozen=True):
-    """Where HAProxy listens and finds things."""
+    """Where HAProxy listens and finds things.
+
+    With an `identity`, a user's and a group's number, it gives up root once it listens, and sees no file but
+    the sockets that it connects to.
+    """
 
     listen: str
     directory: Path
+    identity: tuple[int, int] | None = None
 
     @property
     def config(self) -> Path:
@@ -48,9 +53,22 @@ class Places(Struct, frozen=True):
         return self.directory / "admin.sock"
 
     @property
+    def sockets(self) -> Path:
+        """The directory of the sockets that it connects to."""
+        return self.directory.with_name("sockets")
+
+    @property
     def activator(self) -> Path:
         """The activator's socket, where HAProxy is trusted to say who asks."""
-        return self.directory / "activator.sock"
+        return self.sockets / "activator.sock"
+
+    def relay(self, replica_id: str) -> Path:
+        """The socket of a replica's relay."""
+        return self.sockets / f"{replica_id}.sock"
+
+    def seen(self, socket: Path) -> str:
+        """The address of one of the sockets as HAProxy sees it."""
+        return f"unix@{socket}" if self.identity is None else f"unix@/{socket.name}"
 
     @property
     def pid(self) -> Path:
@@ -69,7 +87,7 @@ global
   hard-stop-after 3600s
   tune.http.maxhdr 128
   tune.bufsize 32768
-defaults
+{drop}defaults
   mode http
   timeout connect 1s
   timeout client 60s
@@ -124,7 +142,7 @@ frontend public
   default_backend unknown
 backend unknown
   timeout server 3600s
-  server activator unix@{activator} pool-purge-delay 4s
+  server activator {activator} pool-purge-delay 4s
 backend counts
   stick-table type integer size 100k store gpc({counts})
 """  # noqa: E501 - HAProxy knows no continued lines
@@ -136,14 +154,18 @@ def config_text(services: Iterable[ServiceRoute], places: Places) -> str:
         listen=places.listen,
         named=places.hosts(True),
         any=places.hosts(False),
-        activator=places.activator,
+        activator=places.seen(places.activator),
         invalid=_problem(400, "request_invalid", "The request is malformed or ambiguous."),
         refused=_problem(405, "connect_refused", "This is a gateway of services and no proxy to elsewhere."),
         counts=COUNTS,
         projects=PROJECTS,
     )
     backends = [_backend(service, number, places) for number, service in enumerate(services)]
-    return _GLOBAL.format(admin=places.admin) + frontend + "".join(backends)
+    drop = ""
+    if places.identity is not None:
+        user, group = places.identity
+        drop = f"  chroot {places.sockets}\n  uid {user}\n  gid {group}\n"
+    return _GLOBAL.format(admin=places.admin, drop=drop) + frontend + "".join(backends)
 
 
 def maps_text(services: Iterable[ServiceRoute]) -> list[str]:
@@ -169,19 +191,20 @@ def server_line(service: ServiceRoute, replica: ReplicaRoute, address: str) -> s
     )
 
 
-def relay_text(replica: ReplicaRoute, place: Path) -> str:
+def relay_text(replica: ReplicaRoute, places: Places) -> str:
     """A relay from a Unix socket into a network namespace.
 
     HAProxy cannot see through it that a replica is gone. So the relay says so to the gateway, for every
     connection that breaks, and holds one that cannot be made for a while before it ends: the gateway has
-    taken the replica out before the request is tried again.
+    taken the replica out before the request is tried again. It stays root: to connect it joins the namespace.
     """
+    access = "mode 600" if places.identity is None else f"mode 660 gid {places.identity[1]}"
     endpoint = replica.endpoint
     address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
     return f"""\
 global
   nbthread 1
-  log {place.with_name(RELAY_NEWS)} format raw daemon
+  log {places.directory / RELAY_NEWS} format raw daemon
 defaults
   mode tcp
   log global
@@ -192,7 +215,7 @@ defaults
   timeout server 3600s
   retries 1
 listen relay
-  bind unix@{place} mode 600
+  bind unix@{places.relay(replica.id)} {access}
   server replica {address}:{endpoint.port} namespace {namespace_name(endpoint.netns)}
 """
 
@@ -240,7 +263,9 @@ def _backend(service: ServiceRoute, number: int, places: Places) -> str:
             f" {full}"
         )
     lines += _counting(service)
-    lines.append(f"  server {ACTIVATOR} unix@{places.activator} backup pool-purge-delay {int(IDLE_S)}s")
+    lines.append(
+        f"  server {ACTIVATOR} {places.seen(places.activator)} backup pool-purge-delay {int(IDLE_S)}s"
+    )
     return "\n".join(lines) + "\n"
 
 

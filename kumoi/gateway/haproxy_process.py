@@ -7,12 +7,16 @@ import asyncio
 import contextlib
 import csv
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 from pathlib import Path
 from typing import Final
 
+from kumoi.gateway.haproxy_config import Places
+
+USERS: Final = ("haproxy", "nobody")
 START_S: Final = 10.0
 ASK_S: Final = 2.0
 COMMANDS_AT_ONCE: Final = 20
@@ -25,6 +29,40 @@ class HaproxyFailed(Exception):
 def haproxy_find() -> str | None:
     """Where the program is, if it is installed."""
     return shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin:/usr/local/sbin")
+
+
+def identity_find() -> tuple[int, int] | None:
+    """Which user and group HAProxy becomes: its package's, or nobody. None where this process is not root."""
+    if os.geteuid() != 0:
+        return None
+    for name in USERS:
+        with contextlib.suppress(KeyError):
+            user = pwd.getpwnam(name)
+            if _mapped("uid", user.pw_uid) and _mapped("gid", user.pw_gid):
+                return user.pw_uid, user.pw_gid
+    return None
+
+
+def _mapped(kind: str, number: int) -> bool:
+    """Whether there is such a user or group in our user namespace."""
+    ranges = (line.split() for line in Path(f"/proc/self/{kind}_map").read_text("ascii").splitlines())
+    return any(int(first) <= number < int(first) + int(count) for first, _outside, count in ranges)
+
+
+def sockets_prepare(places: Places) -> None:
+    """The directories that HAProxy needs; where it drops root it may reach the sockets in one of them."""
+    for directory in (places.directory, places.sockets):
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if places.identity is not None:
+        os.chown(places.sockets, -1, places.identity[1])
+        places.sockets.chmod(0o710)
+
+
+def socket_admit(place: Path, places: Places) -> None:
+    """Let nobody but HAProxy connect to one of the sockets."""
+    if places.identity is not None:
+        os.chown(place, -1, places.identity[1])
+    place.chmod(0o600 if places.identity is None else 0o660)
 
 
 def pid_read(place: Path) -> int | None:

@@ -15,8 +15,15 @@ from msgspec import Struct
 from kumoi.gateway.activator import Activator
 from kumoi.gateway.connecting import Connector
 from kumoi.gateway.control import Control
-from kumoi.gateway.haproxy import Haproxy, haproxy_places
-from kumoi.gateway.haproxy_process import HaproxyFailed, haproxy_find
+from kumoi.gateway.haproxy import Haproxy
+from kumoi.gateway.haproxy_config import Places
+from kumoi.gateway.haproxy_process import (
+    HaproxyFailed,
+    haproxy_find,
+    identity_find,
+    socket_admit,
+    sockets_prepare,
+)
 from kumoi.gateway.health import Health
 from kumoi.gateway.table_file import table_load
 from kumoi.gateway.traffic import Traffic
@@ -100,11 +107,12 @@ async def _haproxy_start(
     if program is None:
         return None
     host, port = settings.listen
-    places = haproxy_places(settings.state_dir, _place(host, port or _port_free(host)))
+    listen = _place(host, port or _port_free(host))
+    places = Places(listen, settings.state_dir / "haproxy", identity_find())
     haproxy = Haproxy(program, traffic, places)
     try:
-        places.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        servers.append(await _unix_listen(activator, places.activator))
+        sockets_prepare(places)
+        servers.append(await _unix_listen(activator, places))
         await haproxy.start()
     except (HaproxyFailed, OSError) as error:
         _log.warning("HAProxy cannot be used, the activator carries everything: %s", error)
@@ -113,13 +121,14 @@ async def _haproxy_start(
     return haproxy
 
 
-async def _unix_listen(activator: Activator, place: Path) -> asyncio.Server:
+async def _unix_listen(activator: Activator, places: Places) -> asyncio.Server:
+    place = places.activator
     draft = place.with_suffix(".new")
     draft.unlink(missing_ok=True)
     server = await asyncio.get_running_loop().create_unix_server(
         activator.protocol_trusted, str(draft), backlog=BACKLOG
     )
-    draft.chmod(0o600)
+    socket_admit(draft, places)
     draft.replace(place)
     return server
 
