@@ -11,8 +11,9 @@ class ReplicaView:
     `started_us` is when its attempt began to run, None while it waits. `has_ended` is that its job did,
     `is_lost` that its job will not run any more though it has not ended; `failure` says what it did wrong,
     empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too. `ready` is
-    what the gateway's check says, None for nothing; `unready_us` since when it says no. `is_drained` is that
-    nothing is in flight there any more, `is_stopping` that its job was asked to end.
+    what the gateway's check says, None for nothing; `unready_us` since when it says no. `neighbours` are
+    the attempts that live on its host, itself included. `is_drained` is that nothing is in flight there any
+    more, `is_stopping` that its job was asked to end.
     """
 
     id: str
@@ -31,6 +32,7 @@ class ReplicaView:
     unready_us: int | None = None
     alive: bool = True
     busy: int = 0
+    neighbours: int = 0
     detail: str = ""
     is_drained: bool = False
     is_stopping: bool = False
@@ -144,12 +146,16 @@ _EASE = {"starting": 0, "unready": 1, "ready": 2}
 
 
 def replicas_sort(replicas: Iterable[ReplicaView]) -> list[ReplicaView]:
-    """Whom to do without first: who starts (the latest first), who is not ready, who has least to do."""
+    """Whom to do without first: who starts (the latest first), who is not ready, who has least to do.
+
+    Of the ready, those on the emptiest hosts go first, so that whole hosts become free.
+    """
     return sorted(
         replicas,
         key=lambda one: (
             _EASE[one.state],
             one.alive,
+            one.neighbours if one.state == "ready" else 0,
             one.busy,
             -one.asked_us if one.state == "starting" else one.asked_us,
             one.id,

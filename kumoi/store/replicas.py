@@ -5,11 +5,11 @@ names what it was decided on, and changes nothing where people wanted something 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, or_, select, update
 
 from kumoi.core.replica_jobs import replica_job
 from kumoi.core.rollout import RevisionMove, Steps
@@ -23,6 +23,7 @@ from kumoi.store.schema import (
     AnyRow,
     attempts,
     events,
+    is_live,
     jobs,
     replica_is_live,
     replicas,
@@ -42,10 +43,11 @@ _CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRead:
-    """A replica that has not ended, the state of its job, and its newest attempt."""
+    """A replica that has not ended, the state of its job, its newest attempt, how many live on its host."""
 
     row: AnyRow
     attempt: AnyRow | None
+    neighbours: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ _ATTEMPTS = (
     select(
         attempts.c.id,
         attempts.c.job_id,
+        attempts.c.host_id,
         attempts.c.engine,
         attempts.c.state,
         attempts.c.outcome,
@@ -134,6 +137,11 @@ _ATTEMPTS = (
     .where(attempts.c.job_id.in_(bindparam("ids", expanding=True)))
     .order_by(attempts.c.id)
 )
+_NEIGHBOURS = (
+    select(attempts.c.host_id, func.count())
+    .where(is_live(), attempts.c.host_id.in_(bindparam("ids", expanding=True)))
+    .group_by(attempts.c.host_id)
+)
 
 
 def services_load(connection: Connection, after_id: str, limit: int) -> Sequence[ServiceRead]:
@@ -144,9 +152,12 @@ def services_load(connection: Connection, after_id: str, limit: int) -> Sequence
     ids = {"ids": [row.id for row in rows]}
     live = connection.execute(_REPLICAS, ids).all()
     newest = _attempts_newest(connection, [row.job_id for row in live])
+    neighbours = _neighbours(connection, newest.values())
     theirs: defaultdict[str, list[ReplicaRead]] = defaultdict(list)
     for row in live:
-        theirs[row.service_id].append(ReplicaRead(row, newest.get(row.job_id)))
+        attempt = newest.get(row.job_id)
+        beside = neighbours.get(attempt.host_id, 0) if attempt is not None else 0
+        theirs[row.service_id].append(ReplicaRead(row, attempt, beside))
     numbered = _grouped(connection.execute(_REVISIONS, ids).all())
     routes = _grouped(connection.execute(_ROUTES, ids).all())
     return [
@@ -205,6 +216,16 @@ def _attempts_newest(connection: Connection, job_ids: Sequence[str]) -> dict[str
         chunk = {"ids": list(job_ids[first : first + _CHUNK])}
         newest |= {row.job_id: row for row in connection.execute(_ATTEMPTS, chunk)}
     return newest
+
+
+def _neighbours(connection: Connection, placed: Iterable[AnyRow]) -> dict[str, int]:
+    """How many attempts live on each host of these."""
+    hosts = sorted({row.host_id for row in placed})
+    return {
+        host_id: count
+        for first in range(0, len(hosts), _CHUNK)
+        for host_id, count in connection.execute(_NEIGHBOURS, {"ids": hosts[first : first + _CHUNK]})
+    }
 
 
 def _grouped(rows: Sequence[AnyRow]) -> defaultdict[str, list[AnyRow]]:

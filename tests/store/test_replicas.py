@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 from loop_world import Clock
-from region_rows import RegionRows
+from region_rows import T0_US, RegionRows
 from service_world import ServiceWorld, run_spec, service_spec
 
 from kumoi.core.rollout import RevisionMove, Steps
 from kumoi.core.rollout_replicas import ReplicaMove
-from kumoi.model.jobs import SPEC_DECODER, WALL_TIME_S_MAX
+from kumoi.model.jobs import SPEC_DECODER, WALL_TIME_S_MAX, JobSpec
 from kumoi.store import replicas, schema
 from kumoi.store.database import Store
 from kumoi.store.errors import ImpossibleState, StaleState
@@ -58,6 +58,20 @@ def test_starts_become_replicas_each_with_its_job(world: ServiceWorld) -> None:
     last = msgspec.json.decode(world.region.rows(schema.events)[-1].canonical)
     assert (last["action"], last["resource"]) == ("service_scale", service_id)
     assert last["detail"] == {"wanted": 2, "started": 3, "drained": 0}
+
+
+def test_a_replica_knows_how_many_live_on_its_host(world: ServiceWorld) -> None:
+    world.service_add(service_spec())
+    write(world, load(world)[0], replace(NOTHING, starts=((1, 3),)))
+    quiet, busy = world.region.host_add("quiet"), world.region.host_add("busy")
+    jobs = [one.row.job_id for one in load(world)[0].replicas]
+    world.region.attempt_add(jobs[0], quiet)
+    world.region.attempt_add(jobs[1], busy)
+    other = world.region.job_add(JobSpec(("/bin/true",)))
+    world.region.attempt_add(other, busy)
+    over = world.region.job_add(JobSpec(("/bin/true",)))
+    world.region.attempt_add(over, busy, state="ended", ended_us=T0_US + 1, outcome="exited")
+    assert [one.neighbours for one in load(world)[0].replicas] == [1, 2, 0]
 
 
 def test_moves_keep_their_times_and_stops_cancel_the_job(world: ServiceWorld) -> None:

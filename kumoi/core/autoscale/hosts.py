@@ -58,11 +58,6 @@ def hosts_needed(rules: HostRules, staying: Iterable[PoolHost], pending_slots: i
     return max(together, apart)
 
 
-def emptiest_first(hosts: Iterable[PoolHost]) -> list[PoolHost]:
-    """Hosts in the order in which they should lose what is given up, so that whole hosts become free."""
-    return sorted(hosts, key=lambda host: (host.slots_used, -host.since_us, host.id))
-
-
 def _grow(rules: HostRules, kept: HostsState, seen: HostsSeen, present: int, needed: int) -> HostsDecision:
     """More hosts are needed than there are."""
     lasted_us = seen.now_us - rules.patience * US_PER_S
