@@ -5,7 +5,14 @@ from dataclasses import dataclass, replace
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane
-from kumoi.core.placement.reasons import DEDICATED, HELD, OTHER_SHARER, OTHER_TENANT, RESERVED
+from kumoi.core.placement.reasons import (
+    DEDICATED,
+    NOT_AVAILABLE,
+    OTHER_SHARER,
+    OTHER_TENANT,
+    REFUSALS,
+    RESERVED,
+)
 from kumoi.core.placement.snapshot import TaskView, gang_members
 from kumoi.core.queue.order import HeldReason, Waiting, order
 from kumoi.core.queue.standing import PoolUse
@@ -19,15 +26,10 @@ from kumoi.store.pools import pool_row
 from kumoi.store.schema import AnyRow
 from kumoi.store.shares import standings_load
 
-_ENDED = "it has ended"
-_RUNNING = "its tasks are placed"
-_NOT_AVAILABLE = "not available to this organization"
 # Why a host is not for this organization would tell of another one.
-_TOLD = dict.fromkeys((OTHER_TENANT, OTHER_SHARER, DEDICATED, RESERVED), _NOT_AVAILABLE)
-_HELD = {
-    HeldReason.OVER_QUOTA: "it would pass a quota of its organization: end work, or ask for a larger quota",
-    HeldReason.OVER_BUDGET: "it would pass its organization's budget of this month",
-}
+_TOLD = dict.fromkeys((OTHER_TENANT, OTHER_SHARER, DEDICATED, RESERVED), NOT_AVAILABLE)
+_CODES = {reason: code for code, reason in REFUSALS.items()}
+_HELD = {HeldReason.OVER_QUOTA: "over_quota", HeldReason.OVER_BUDGET: "over_budget"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,12 @@ async def job_why(plane: Plane, actor: Actor, job: str) -> JobWhy:
     now_us = plane.clock_us()
     facts = await plane.store.read(_facts, row, now_us)
     look = await _look(plane, row.pool_id, facts.waiting, now_us) if facts.waiting else None
+    code, params = (facts.held, {}) if facts.held else _reason(row, facts, look)
     return JobWhy(
         job=row.id,
         state=row.state,
-        explanation=facts.held or _explanation(row, facts, look),
+        code=code,
+        params=params,
         waiting_for=facts.waiting_for,
         refusals=look.refusals if look is not None else (),
         placements=facts.placements,
@@ -111,33 +115,38 @@ async def _look(plane: Plane, pool_id: str, waiting: tuple[TaskView, ...], now_u
     told: Counter[str] = Counter()
     for one in refused[:1]:
         for reason, count in one.reasons:
-            told[_TOLD.get(reason, reason)] += count
+            told[_CODES[_TOLD.get(reason, reason)]] += count
     return _Look(
-        refusals=tuple(HostRefusal(reason, count) for reason, count in sorted(told.items())),
+        refusals=tuple(HostRefusal(code, count) for code, count in sorted(told.items())),
         is_placed=is_placed,
         is_placed_apart=not refused,
     )
 
 
-def _explanation(row: AnyRow, facts: _Facts, look: _Look | None) -> str:
+def _reason(row: AnyRow, facts: _Facts, look: _Look | None) -> tuple[str, dict[str, str]]:
+    """A code of `core.placement.reasons.JOB_REASONS` with its parameters."""
     if row.ended_us is not None:
-        return f"{_ENDED}: {row.state}" + (f" ({row.reason})" if row.reason else "")
+        if row.reason:
+            return "ended_why", {"state": row.state, "reason": row.reason}
+        return "ended", {"state": row.state}
     if row.state == "waiting":
-        return f"it waits for {len(facts.waiting_for)} jobs to end"
+        return "dependencies", {"jobs": str(len(facts.waiting_for))}
+    return _code(row, facts, look), {}
+
+
+def _code(row: AnyRow, facts: _Facts, look: _Look | None) -> str:
+    """Why a job that waits for nothing else is where it is."""
     if facts.pool_state != "open":
-        return "its pool is paused: work is accepted and held"
+        return "pool_paused"
     if row.state == "pending":
-        return "it waits for its turn: other jobs of the pool come first"
+        return "turn"
     if look is None:
-        return _RUNNING
+        return "placed"
     if look.is_placed:
         # Which dates the loop gave is known to no request.
-        return f"its next task is about to be placed, unless the room for it is {HELD}"
+        return "placing"
     if look.is_placed_apart:
-        return "the hosts do not take its gang as near together as it asks now"
+        return "gang_apart"
     if look.refusals:
-        wanted = (
-            "the hosts do not take its gang together now" if row.gang else "no host takes its next task now"
-        )
-        return f"{wanted}: " + ", ".join(f"{r.hosts} {r.reason}" for r in look.refusals)
-    return "no host of its pool may take work now"
+        return "gang_refused" if row.gang else "refused"
+    return "no_host"

@@ -289,10 +289,11 @@ class Task(Struct, frozen=True):
 
 
 class HostRefusal(Struct, frozen=True):
-    """Why hosts did not take a task, and how many of them."""
+    """Why hosts did not take a task, by a stable code and in the reader's language, and how many of them."""
 
-    reason: str
+    code: str
     hosts: int
+    reason: str = ""
 
 
 class TaskLog(Struct, frozen=True):
@@ -304,14 +305,20 @@ class TaskLog(Struct, frozen=True):
 
 
 class JobWhy(Struct, frozen=True):
-    """Why a job waits, or where it was placed and by which decision."""
+    """Why a job waits, or where it was placed and by which decision.
+
+    `code` is stable; `explanation` is the sentence made of it, of `params` and of the refusals, in the
+    reader's language.
+    """
 
     job: Id
     state: str
-    explanation: str
+    code: str
+    params: dict[str, str]
     waiting_for: tuple[Id, ...]
     refusals: tuple[HostRefusal, ...]
     placements: tuple["Placement", ...]
+    explanation: str = ""
 
 
 class HostCost(Struct, frozen=True):

@@ -19,11 +19,6 @@ from kumoi.store.database import Connection
 from kumoi.store.ids import ids_new
 from kumoi.store.placement import plan_apply
 
-NOT_AVAILABLE = "not available to this organization"
-ABOUT_TO_BE_PLACED = (
-    "its next task is about to be placed, unless the room for it is kept for other work that waits"
-)
-
 
 def pool_add(world: World, *, shared: bool) -> str:
     """A pool of the fake engine, whose hosts organizations share or not."""
@@ -63,7 +58,7 @@ def test_hosts_of_other_pools_are_not_counted(world: World, acme: Tenant) -> Non
     attempts_add(world, acme, host_add(world, "own"), "running")
     host_add(world, "elsewhere", pool=pool_add(world, shared=True))
     large = JobSpec(command=("ls",), resources=Resources(cpu_milli=8_000))
-    assert why(world, acme, large).refusals == (HostRefusal("not enough CPU free", 1),)
+    assert why(world, acme, large).refusals == (HostRefusal("no_cpu", 1),)
 
 
 def test_nobody_learns_that_another_organization_holds_a_host(
@@ -79,7 +74,7 @@ def test_nobody_learns_that_another_organization_holds_a_host(
 
     world.plane.store.transact_wait(None, dedicate)
     told = why(world, acme, JobSpec(command=("ls",), pool="other"))
-    assert told.refusals == (HostRefusal(NOT_AVAILABLE, 2),)
+    assert told.refusals == (HostRefusal("not_available", 2),)
     said = msgspec.json.encode(told).decode()
     assert "another" not in said
     assert "dedicated" not in said
@@ -89,15 +84,15 @@ def test_a_gang_is_looked_at_as_a_whole(world: World, acme: Tenant) -> None:
     host_add(world, "one")
     resources = Resources(cpu_milli=3_000)
     fitting = why(world, acme, JobSpec(command=("ls",), gang=True, array_size=2, resources=resources))
-    assert (fitting.refusals, fitting.explanation) == ((), ABOUT_TO_BE_PLACED)
+    assert (fitting.refusals, fitting.code) == ((), "placing")
 
 
 def test_a_gang_that_does_not_fit_together_says_so(world: World, acme: Tenant) -> None:
     attempts_add(world, acme, host_add(world, "one"), "running", "placed")
     resources = Resources(cpu_milli=3_000)
     told = why(world, acme, JobSpec(command=("ls",), gang=True, array_size=2, resources=resources))
-    assert told.refusals == (HostRefusal("not enough CPU free", 1),)
-    assert told.explanation == "the hosts do not take its gang together now: 1 not enough CPU free"
+    assert told.refusals == (HostRefusal("no_cpu", 1),)
+    assert told.code == "gang_refused"
 
 
 def test_a_gang_that_would_fit_apart_says_so(world: World, acme: Tenant) -> None:
@@ -111,9 +106,9 @@ def test_a_gang_that_would_fit_apart_says_so(world: World, acme: Tenant) -> None
         rules=PlacementRules(gang_within=GangScope.HOST),
     )
     told = why(world, acme, spec)
-    assert (told.refusals, told.explanation) == (
+    assert (told.refusals, told.code) == (
         (),
-        "the hosts do not take its gang as near together as it asks now",
+        "gang_apart",
     )
 
 
@@ -123,8 +118,8 @@ def test_a_job_that_is_alone_is_told_nothing_of_whom_it_would_meet(
     attempts_add(world, rival, host_add(world, "held", pool=pool_add(world, shared=True)), "running")
     rules = PlacementRules(isolation=IsolationClass.HOST)
     told = why(world, acme, JobSpec(command=("ls",), pool="other", rules=rules))
-    assert told.refusals == (HostRefusal(NOT_AVAILABLE, 1),)
-    assert told.explanation == f"no host takes its next task now: 1 {NOT_AVAILABLE}"
+    assert told.refusals == (HostRefusal("not_available", 1),)
+    assert told.code == "refused"
 
 
 def test_a_task_is_told_what_each_host_lacks(world: World, acme: Tenant) -> None:
@@ -136,15 +131,15 @@ def test_a_task_is_told_what_each_host_lacks(world: World, acme: Tenant) -> None
     spec = JobSpec(command=("ls",), resources=Resources(cpu_milli=1_000, devices=(DeviceRequest("gpu"),)))
     told = why(world, acme, spec)
     assert told.refusals == (
-        HostRefusal("not enough CPU free", 1),
-        HostRefusal("not enough devices free", 1),
+        HostRefusal("no_cpu", 1),
+        HostRefusal("no_device", 1),
     )
 
 
 def test_hosts_that_take_no_work_are_not_spoken_of(world: World, acme: Tenant) -> None:
     host_add(world, "drained", state="draining")
     told = why(world, acme, JobSpec(command=("ls",)))
-    assert (told.refusals, told.explanation) == ((), "no host of its pool may take work now")
+    assert (told.refusals, told.code) == ((), "no_host")
 
 
 def test_a_paused_pool_is_the_reason(world: World, acme: Tenant) -> None:
@@ -152,7 +147,7 @@ def test_a_paused_pool_is_the_reason(world: World, acme: Tenant) -> None:
     (pool,) = {row.pool_id for row in rows(world, schema.hosts) if row.id == host}
     change(world, schema.pools, "id", pool, state="paused")
     told = why(world, acme, JobSpec(command=("ls",)))
-    assert told.explanation == "its pool is paused: work is accepted and held"
+    assert told.code == "pool_paused"
 
 
 def test_where_a_job_was_placed_is_told_with_the_best_hosts(world: World, acme: Tenant) -> None:
@@ -166,7 +161,7 @@ def test_where_a_job_was_placed_is_told_with_the_best_hosts(world: World, acme: 
 
     plan = world.plane.store.transact_wait(None, place)
     told = world.run(job_why(world.plane, acme.admin, job))
-    assert (told.refusals, told.explanation) == ((), "its tasks are placed")
+    assert (told.refusals, told.code) == ((), "placed")
     (placement,) = told.placements
     assert (placement.host, placement.host_name, placement.plan) == (hosts[0], "one", plan)
     assert (placement.policy, placement.candidates) == ("best_fit", 2)

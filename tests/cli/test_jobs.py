@@ -252,10 +252,14 @@ def test_look_at_jobs(kumoi, plane):
     ]
     assert kumoi("job", "tasks", job, "--json").json["items"][0]["attempts"][0]["number"] == 1
     assert kumoi("job", "why", job).out.splitlines() == [
-        f"{job} queued: no host has 8 free CPUs",
-        "cpu: 1 hosts",
+        f"{job} queued: no host takes its next task now: 1 not enough CPU free",
+        "not enough CPU free: 1 hosts",
     ]
-    assert kumoi("job", "why", job, "--json").json["refusals"] == [{"reason": "cpu", "hosts": 1}]
+    assert kumoi("--lang", "ja", "job", "why", job).out.splitlines()[0] == (
+        f"{job} queued: 今、次のタスクを受け入れるホストがない（CPUの空きが足りない: 1台）"
+    )
+    told = kumoi("job", "why", job, "--json").json
+    assert told["refusals"] == [{"code": "no_cpu", "reason": "not enough CPU free", "hosts": 1}]
 
 
 def test_wait_and_cancel(kumoi, plane):

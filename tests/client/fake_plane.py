@@ -57,7 +57,7 @@ from fake_rows import (
     problem,
     reply,
 )
-from fake_services import FakeServices
+from fake_services import FakeServices, reader
 from msgspec.structs import replace
 
 from kumoi.ledger.checkpoint import Checkpoint, checkpoint_sign
@@ -82,6 +82,7 @@ from kumoi.model.jobs import (
     TaskCounts,
 )
 from kumoi.model.records import Event, File, Health, Receipt, Secret
+from kumoi.web.api.sentences import job_why_said
 
 Handler = Callable[..., Reply]
 
@@ -371,8 +372,8 @@ class FakePlane:
         return reply(200, JobRef(job, found.name, found.state))
 
     def job_why(self, asked: Asked, job: str) -> Reply:
-        refusals = (HostRefusal("cpu", 1),)
-        return reply(200, JobWhy(job, "queued", "no host has 8 free CPUs", (), refusals, ()))
+        refusals = (HostRefusal("no_cpu", 1),)
+        return reply(200, job_why_said(reader(asked), JobWhy(job, "queued", "refused", {}, (), refusals, ())))
 
     def job_tasks(self, asked: Asked, job: str) -> Reply:
         found = self.job_step(job)

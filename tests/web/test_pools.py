@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from kumoi.core.placement.reasons import JOB_REASONS
+
 PATH = "/v1/pools"
 
 
@@ -29,7 +31,9 @@ def test_a_paused_pool_takes_work_and_holds_it(world: Any) -> None:
     assert world.api(world.operator, "POST", f"{PATH}/{name}/pause").status_code == 409
     job = f"/v1/jobs/{world.job(pool=name)}"
     why = world.api(world.acme.admin, "GET", f"{job}/why").json()
-    assert "paused" in why["explanation"]
+    assert (why["code"], why["explanation"]) == ("pool_paused", JOB_REASONS["pool_paused"])
+    said = world.api(world.acme.admin, "GET", f"{job}/why", headers={"Accept-Language": "ja"})
+    assert said.json()["explanation"] == "プールが一時停止中である。作業は受け付けられ、保留される"
     assert world.api(world.acme.admin, "GET", job).json()["state"] == "pending"
     assert world.api(world.operator, "POST", f"{PATH}/{name}/resume").json()["state"] == "open"
     world.wait(lambda: world.api(world.acme.admin, "GET", job).json()["state"] == "queued")

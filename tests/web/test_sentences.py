@@ -2,8 +2,9 @@
 
 import pytest
 
+from kumoi.model.jobs import HostRefusal, JobWhy
 from kumoi.model.services import Condition, ScaleStep, ServiceWhy
-from kumoi.web.api.sentences import why_said
+from kumoi.web.api.sentences import job_why_said, why_said
 from kumoi.web.text import Reader, Texts
 
 AT = "2027-01-15T08:00:00Z"
@@ -42,3 +43,17 @@ def test_what_stands_in_the_way_follows_the_reason() -> None:
     assert said("en", conditions=(PAUSED,)) == f"nothing was decided yet; {paused}"
     assert said("en", step("steady"), state="deleting") == "the service is deleting"
     assert said("ja", state="deleting") == "サービスの状態はdeleting"
+
+
+def job_said(language: str, code: str, **params: str) -> str:
+    refusals = HostRefusal("no_cpu", 2), HostRefusal("far", 1)
+    why = JobWhy("job_1", "queued", code, params, (), refusals, ())
+    return job_why_said(Reader(Texts(), language), why).explanation
+
+
+def test_what_hosts_say_follows_where_they_refuse() -> None:
+    hosts = "2 not enough CPU free, 1 too far from the rest of the gang"
+    assert job_said("en", "gang_refused") == f"the hosts do not take its gang together now: {hosts}"
+    assert job_said("ja", "refused").endswith("（CPUの空きが足りない: 2台、ギャングの残りから遠すぎる: 1台）")
+    assert job_said("en", "pool_paused") == "its pool is paused: work is accepted and held"
+    assert job_said("en", "ended_why", state="failed", reason="exit 1") == "it has ended: failed (exit 1)"

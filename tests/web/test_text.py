@@ -14,13 +14,20 @@ from babel.messages.pofile import read_po
 import kumoi
 from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.core.autoscale.reasons import REASONS
+from kumoi.core.placement.reasons import JOB_REASONS, REFUSALS
 from kumoi.core.rollout import CONDITIONS
 from kumoi.model.errors import KumoiError
 from kumoi.web.text import DOMAIN, ENGLISH, LOCALE_DIR, TRANSLATED, Texts
 
 ROOT = Path(kumoi.__file__).parent
 MARK = "message"
-CODED = {"REASONS": REASONS, "HOST_REASONS": HOST_REASONS, "CONDITIONS": CONDITIONS}
+CODED = {
+    "REASONS": REASONS,
+    "HOST_REASONS": HOST_REASONS,
+    "CONDITIONS": CONDITIONS,
+    "REFUSALS": REFUSALS,
+    "JOB_REASONS": JOB_REASONS,
+}
 """Sentences that are kept by their codes."""
 
 

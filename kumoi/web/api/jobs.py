@@ -9,6 +9,7 @@ from kumoi.model.jobs import JobBatch, JobSpec
 from kumoi.web.api.answer import Answer, answer_json, answer_versioned, answer_written
 from kumoi.web.api.parameters import JobListQuery, NoQuery
 from kumoi.web.api.request import Request
+from kumoi.web.api.sentences import job_why_answer
 
 if TYPE_CHECKING:
     from kumoi.app.plane import Plane
@@ -60,4 +61,4 @@ async def job_cancel(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
 
 async def job_why(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """Why a job waits, or where it was placed and by which decision."""
-    return answer_json(await why.job_why(plane, request.actor, request.path["job"]))
+    return job_why_answer(request.reader, await why.job_why(plane, request.actor, request.path["job"]))

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 
 from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.core.autoscale.reasons import REASONS
+from kumoi.core.placement.reasons import HOSTS_REFUSE, JOB_REASONS, REFUSALS
 from kumoi.core.rollout import CONDITIONS
 from kumoi.model.idempotency import Written
+from kumoi.model.jobs import JobWhy
 from kumoi.model.machines import Autoscale
 from kumoi.model.services import Condition, ScaleStep, Service, ServiceWhy
 from kumoi.web.api.answer import (
@@ -30,6 +32,9 @@ from kumoi.web.text import Reader, message
 S = TypeVar("S", bound=msgspec.Struct)
 
 _JOINT = message("; ")
+_REFUSED = message("{explanation}: {refusals}")
+_REFUSAL = message("{hosts} {reason}")
+_COMMA = message(", ")
 _NOT_ACTIVE = message("the service is {state}")
 _UNDECIDED = message("nothing was decided yet")
 _encoder = msgspec.json.Encoder()
@@ -54,6 +59,11 @@ def why_answer(reader: Reader, why: ServiceWhy) -> Answer:
     return _told(reader, answer_json(why_said(reader, why)))
 
 
+def job_why_answer(reader: Reader, why: JobWhy) -> Answer:
+    """Why a job is where it is, with what its hosts say."""
+    return _told(reader, answer_json(job_why_said(reader, why)))
+
+
 def autoscale_answer(reader: Reader, autoscale: Autoscale) -> Answer:
     """How a pool's machines follow demand with the reason of the last decision, and its ETag."""
     return _told(reader, answer_versioned(_autoscale_said(reader, autoscale)))
@@ -75,6 +85,16 @@ def why_said(reader: Reader, why: ServiceWhy) -> ServiceWhy:
         sentence = steps[-1].reason if steps else reader.say(_UNDECIDED)
     explanation = reader.say(_JOINT).join([sentence, *(one.text for one in conditions)])
     return replace(why, steps=steps, conditions=conditions, explanation=explanation)
+
+
+def job_why_said(reader: Reader, why: JobWhy) -> JobWhy:
+    """`why` with its sentences."""
+    refusals = tuple(replace(one, reason=_sentence(reader, REFUSALS, one.code, {})) for one in why.refusals)
+    explanation = _sentence(reader, JOB_REASONS, why.code, why.params)
+    if why.code in HOSTS_REFUSE:
+        listed = [reader.say(_REFUSAL, hosts=one.hosts, reason=one.reason) for one in refusals]
+        explanation = reader.say(_REFUSED, explanation=explanation, refusals=reader.say(_COMMA).join(listed))
+    return replace(why, refusals=refusals, explanation=explanation)
 
 
 def _service_said(reader: Reader, service: Service) -> Service:
