@@ -8,8 +8,9 @@ once.
 import asyncio
 from typing import cast
 
-from kumoi.gateway.clients import Client, Shared
+from kumoi.gateway.clients import Client
 from kumoi.gateway.connecting import Connector
+from kumoi.gateway.shared import Shared
 from kumoi.gateway.traffic import Traffic
 from kumoi.gateway.upstream import Upstream
 
@@ -31,10 +32,12 @@ class Activator:
         return Client(self.shared, trusted=True)
 
     def sweep(self) -> None:
-        """End what has been silent for too long."""
+        """End what has been silent for too long, and what waits for clients that have left."""
         now = self.shared.loop.time()
         for client in [client for client in self.shared.clients if client.deadline <= now]:
             client.overdue()
+        for client in list(self.shared.unread):
+            client.look()
         for service in self.shared.traffic.services.values():
             for replica in service.replicas.values():
                 while replica.idle and cast(Upstream, replica.idle[0]).stale(now):

@@ -2,11 +2,9 @@
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 from typing import Final, cast
 
-from kumoi.gateway.bodies import Body, BodyBroken
-from kumoi.gateway.connecting import Connector
+from kumoi.gateway.bodies import BodyBroken
 from kumoi.gateway.forwarding import (
     answer_render,
     id_make,
@@ -16,31 +14,19 @@ from kumoi.gateway.forwarding import (
     switch_render,
 )
 from kumoi.gateway.heads import HEAD_BYTES_MAX, IDEMPOTENT, RequestHead, ResponseHead, request_parse
+from kumoi.gateway.intake import AHEAD_BYTES_MAX, STEP_BYTES, STEP_S, STREAM_WAIT_S, Intake, hung_up
 from kumoi.gateway.refusals import Refusal, refusal_answer
 from kumoi.gateway.services import Replica, Service
-from kumoi.gateway.traffic import Traffic
+from kumoi.gateway.shared import Shared
 from kumoi.gateway.upstream import Upstream
 
 KEEP_ALIVE_S: Final = 60.0
 HEAD_TIME_S: Final = 10.0
 CLIENT_STALL_S: Final = 60.0
 TUNNEL_IDLE_S: Final = 3_600.0
-AHEAD_BYTES_MAX: Final = 65_536
 TRIES_MAX: Final = 3
 CONNECTIONS_MAX: Final = 16_384
-SERVICE_HEADER: Final = b"x-kumoi-service"
 _BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
-
-
-@dataclass
-class Shared:
-    """What all connections share. `draining`: each request is its connection's last."""
-
-    traffic: Traffic
-    connector: Connector
-    loop: asyncio.AbstractEventLoop
-    clients: "set[Client]" = field(default_factory=set)
-    draining: bool = False
 
 
 class Client(asyncio.Protocol):
@@ -59,7 +45,8 @@ class Client(asyncio.Protocol):
         self._buffer = b""
         self._request: RequestHead | None = None
         self._path = b""
-        self._body: Body | None = None
+        self._body: Intake | None = None
+        self._gathering = False
         self._service: Service | None = None
         self._replica: Replica | None = None
         self._upstream: Upstream | None = None
@@ -109,10 +96,11 @@ class Client(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         if self.between:
             self._head_read()
-        elif self._upstream is not None and self._body is not None and not self._body.done:
-            self._body_pass(self._upstream)
+        elif self._body is not None and not self._body.done and (self._gathering or self._upstream):
+            self._body_read(self._body)
         elif len(self._buffer) > AHEAD_BYTES_MAX:
-            self.reading(False)
+            self._read(False)
+            self._shared.unread.add(self)
 
     def eof_received(self) -> bool:
         """asyncio.Protocol: a client that sends no more may still read, but only a tunnel needs that."""
@@ -134,6 +122,16 @@ class Client(asyncio.Protocol):
             self._upstream.reading(True)
 
     def reading(self, on: bool) -> None:
+        """The replica takes more of the body, or is not as fast as the client."""
+        self._read(on)
+        if self._body is not None:
+            if on:
+                self._body.pace_begin(self._loop.time())
+            else:
+                self._body.pace_stop()
+            self.progress()
+
+    def _read(self, on: bool) -> None:
         """Take bytes from the client, or leave them in the kernel."""
         if self._transport is not None and not self._transport.is_closing():
             (self._transport.resume_reading if on else self._transport.pause_reading)()
@@ -152,12 +150,21 @@ class Client(asyncio.Protocol):
                 self.close()
         elif self._tunnel or self._answering:
             self._broken()
+        elif self._body is not None and self._body.due < float("inf"):
+            self._body_late()
         elif self._replica is not None and self._service is not None:
             self._upstream_drop()
             self._service.counters.lost += 1
             limit_ms = self._service.route.request_timeout_ms
             self._slot_give()
             self._refuse(Refusal(504, "request_timeout", f"The replica was silent for {limit_ms} ms."))
+
+    def look(self) -> None:
+        """End it if the client has left while it waits for a slot and is not read."""
+        if self._transport is None or self._service is None or self._replica is not None:
+            self._shared.unread.discard(self)
+        elif hung_up(self._transport):
+            self._transport.abort()
 
     # a request
 
@@ -191,24 +198,40 @@ class Client(asyncio.Protocol):
         self._answering = False
         self._close_after = request.close or self._shared.draining
         ids_complete(request)
-        self._body = None if request.length == 0 else Body(request.length)
-        service, self._path = self._route(request)
+        self._body = None if request.length == 0 else Intake(request.length)
+        if self._body is None or request.expect:
+            self._ask(request)
+        else:
+            self._gather(self._body, request)
+
+    def _ask(self, request: RequestHead) -> None:
+        service, self._path = self._shared.route(request, trusted=self._trusted)
         if service is None:
             self._refuse(Refusal(404, "route_unknown", "No service is at this host and path."))
             return
         self._service = service
-        if self._body is not None:
-            self.reading(False)
         service.ask(self)
 
-    def _route(self, request: RequestHead) -> tuple[Service | None, bytes]:
-        traffic = self._shared.traffic
-        if self._trusted and SERVICE_HEADER in request.ours:
-            return traffic.services.get(request.ours[SERVICE_HEADER].decode("latin-1")), request.path
-        found = traffic.router.find(request.host, request.path)
-        if found is None:
-            return None, b""
-        return traffic.services.get(found[0].id), found[1]
+    def _gather(self, body: Intake, request: RequestHead) -> None:
+        """Take some of the body first: a slow client shall hold no slot meanwhile."""
+        self._gathering = True
+        body.pace_begin(self._loop.time())
+        if request.length is None:
+            self._loop.call_later(STREAM_WAIT_S, self._gathered, request)
+        self._body_read(body)
+
+    def _gathered(self, request: RequestHead | None) -> None:
+        """There is enough of this request's body; ask for its slot if that was not done before."""
+        body = self._body
+        if not self._gathering or self._request is not request or request is None or body is None:
+            return
+        self._gathering = False
+        body.pace_stop()
+        self.deadline = float("inf")
+        if not body.done:
+            self._read(False)
+            self._shared.unread.add(self)
+        self._ask(request)
 
     def grant(self, replica: Replica) -> None:
         """Ticket: a slot is ours; send the request there."""
@@ -218,21 +241,11 @@ class Client(asyncio.Protocol):
         self.progress()
         assert self._request is not None
         repeatable = self._body is None and self._request.method in IDEMPOTENT
-        upstream = self._idle_take(replica, repeatable)
+        upstream = self._shared.idle_take(replica, repeatable=repeatable)
         if upstream is not None:
             self._send(upstream)
         else:
             self._connecting = self._loop.create_task(self._connect(replica))
-
-    def _idle_take(self, replica: Replica, repeatable: bool) -> Upstream | None:
-        """A connection that is open; a request that cannot be repeated gets one that was just used."""
-        now = self._loop.time()
-        while replica.idle:
-            upstream = cast(Upstream, replica.idle.pop())
-            if upstream.usable(now, repeatable):
-                return upstream
-            upstream.close()
-        return None
 
     async def _connect(self, replica: Replica) -> None:
         try:
@@ -272,24 +285,39 @@ class Client(asyncio.Protocol):
         if body is None:
             upstream.write(head)
             return
+        if not body.done:
+            if not request.expect:
+                body.pace_begin(self._loop.time())
+            self._read(True)
+        upstream.write(head + body.taken())
+        if not body.done:
+            self._body_read(body)
+
+    def _body_read(self, body: Intake) -> None:
+        """Pass on what has come of the body, or keep it until there is a slot."""
         try:
-            part, self._buffer = body.feed(self._buffer)
+            self._buffer = body.feed(self._buffer, self._loop.time()) if self._buffer else b""
         except BodyBroken as error:
             self._body_refuse(error)
             return
-        upstream.write(head + part)
-        self.reading(True)
-
-    def _body_pass(self, upstream: Upstream) -> None:
-        assert self._body is not None
-        try:
-            part, self._buffer = self._body.feed(self._buffer)
-        except BodyBroken as error:
-            self._body_refuse(error)
+        if self._upstream is None:
+            self.deadline = body.due
+            if body.enough:
+                self._gathered(self._request)
             return
         self.progress()
+        part = body.taken()
         if part:
-            upstream.write(part)
+            self._upstream.write(part)
+
+    def _body_late(self) -> None:
+        """The client sends too slowly: its slot is for others."""
+        if self._replica is not None and self._service is not None:
+            self._service.counters.abandoned += 1
+        self._upstream_drop()
+        self._slot_give()
+        self._close_after = True
+        self._refuse(Refusal(408, "body_timeout", f"A body must come at {STEP_BYTES} bytes in {STEP_S:g} s."))
 
     def _body_refuse(self, error: BodyBroken) -> None:
         """The client broke its own framing: the replica never sees the end, the client is told."""
@@ -307,12 +335,17 @@ class Client(asyncio.Protocol):
         """Something moved; silence is counted from now."""
         assert self._service is not None
         self.deadline = self._loop.time() + self._service.route.request_timeout_ms / 1_000
+        if self._body is not None and not self._answering:
+            self.deadline = min(self.deadline, self._body.due)
 
     def interim(self, head: ResponseHead) -> None:
         """1xx from the replica: passed on to who can understand it."""
         assert self._request is not None
         if self._transport is not None and self._request.minor == 1:
             self._transport.write(interim_render(head))
+        if head.status == 100 and self._body is not None:
+            self._body.pace_begin(self._loop.time())
+            self.progress()
 
     def answer(self, head: ResponseHead, part: bytes) -> None:
         """The replica's head, and the first part of its body."""
@@ -406,13 +439,14 @@ class Client(asyncio.Protocol):
         """The request is done: the connection ends, or waits for the next one."""
         self._request = None
         self._body = None
+        self._gathering = False
         self.between = True
         if self._close_after or self._transport is None:
             self.close()
             return
         self.deadline = self._loop.time() + KEEP_ALIVE_S
         if self._buffer:
-            self.reading(True)
+            self._read(True)
             self._loop.call_soon(self._ahead_read)
 
     def _ahead_read(self) -> None:

@@ -24,6 +24,8 @@ MS: Final = 1_000
 REPEATABLE: Final = " ".join(sorted(method.decode() for method in IDEMPOTENT))
 PROBLEM: Final = "content-type application/problem+json"
 RELAY_NEWS: Final = "relays.news"
+BODY_S: Final = 30
+"""Within which a body's first 30 KiB, or all of it, must have come; there is no slot for it before."""
 COUNT_VIOLATED: Final = 0
 COUNT_WAITS: Final = 1
 COUNT_TIMES: Final = COUNT_WAITS + len(BOUNDS_S)
@@ -96,6 +98,7 @@ global
   timeout http-keep-alive 60s
   timeout tunnel 3600s
   option idle-close-on-response
+  option abortonclose
   option redispatch 1
   retries 3
   retry-on conn-failure empty-response
@@ -114,6 +117,7 @@ frontend public
   http-request deny deny_status 400 unless {{ req.hdr(host) -m reg ^([A-Za-z0-9._~-]{{1,253}}|\\[[0-9A-Fa-f:.]{{2,45}}\\])(:[0-9]{{0,5}})?$ }}
   http-request deny deny_status 400 if {{ path -m reg -i (^|/)([.]|%2e){{1,2}}(/|$) }}
   http-request deny deny_status 400 unless {{ path -m beg / }}
+  http-request wait-for-body time {body_s}s if {{ req.hdr_val(content-length) gt 0 }}
   http-request deny deny_status 400 if {{ req.hdr(expect) -m found }} !{{ req.hdr(expect) -i 100-continue }}
   http-request del-header x-forwarded- -m beg
   http-request del-header x-kumoi- -m beg
@@ -159,6 +163,7 @@ def config_text(services: Iterable[ServiceRoute], places: Places) -> str:
         refused=_problem(405, "connect_refused", "This is a gateway of services and no proxy to elsewhere."),
         counts=COUNTS,
         projects=PROJECTS,
+        body_s=BODY_S,
     )
     backends = [_backend(service, number, places) for number, service in enumerate(services)]
     drop = ""
