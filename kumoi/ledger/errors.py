@@ -7,7 +7,8 @@ LedgerError
 ├── ProofError        a well-formed proof that does not lead to the root
 ├── SignatureError    no trusted signature, a wrong one, or too few cosignatures
 ├── MismatchError     stored tiles, entries and root contradict each other
-└── HistoryError      an older checkpoint or receipt is not part of the history shown now
+├── HistoryError      an older checkpoint or receipt is not part of the history shown now
+└── StaleSizeError    a witness has seen another size than the one it is asked to go on from
 """
 
 
@@ -41,3 +42,11 @@ class MismatchError(LedgerError):
 
 class HistoryError(LedgerError):
     """The log no longer contains what it once signed: shortened or rewritten."""
+
+
+class StaleSizeError(LedgerError):
+    """The witness's newest checkpoint is of another `size`: prove from there."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the newest checkpoint that was cosigned is of size {size}; prove from there")
+        self.size = size

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 import tomllib
@@ -16,6 +15,7 @@ import click
 import uvloop
 
 from kumoi.engines.sandbox.wrapper import secrecy_begin
+from kumoi.main.listening import free_check, reachable_wait
 from kumoi.main.wiring import plane_build
 from kumoi.model.errors import KumoiError
 from kumoi.model.settings import Settings, address_split, settings_build
@@ -110,7 +110,7 @@ def _logging_start() -> None:
 async def _serve(settings: Settings) -> None:
     """Start everything, say so, and run until SIGTERM or SIGINT."""
     host, port = address_split(settings.listen)
-    _free_check(host, port)
+    free_check(host, port)
     plane, runner = plane_build(settings)
     web = WebSettings()
     application = application_create(plane, web)
@@ -121,7 +121,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stopped.set)
     serving = asyncio.create_task(server.serve())
     try:
-        await _reachable(host, port, serving)
+        await reachable_wait(host, port, serving)
         runner.start()
         _ready_say(settings)
         await asyncio.wait([serving, asyncio.create_task(stopped.wait())], return_when="FIRST_COMPLETED")
@@ -136,36 +136,6 @@ async def _serve(settings: Settings) -> None:
             engine.close()
         plane.files.close()
         plane.store.close()
-
-
-def _free_check(host: str, port: int) -> None:
-    """OSError if somebody listens there already: their answers must not be taken for ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise OSError(
-                f"cannot listen on {host}:{port}: {error.strerror}; choose another --listen"
-            ) from None
-
-
-async def _reachable(host: str, port: int, serving: asyncio.Task[None]) -> None:
-    """Wait until the server accepts; raise what ended it if it never does."""
-    deadline_s = time.monotonic() + 10
-    while time.monotonic() < deadline_s:
-        if serving.done():
-            serving.result()
-            raise OSError(f"cannot listen on {host}:{port}; is the port in use?")
-        try:
-            _, writer = await asyncio.open_connection(host, port)
-        except OSError:
-            await asyncio.sleep(0.005)
-            continue
-        writer.close()
-        return
-    raise OSError(f"cannot listen on {host}:{port}: nothing answers after 10 s")
 
 
 def _ready_say(settings: Settings) -> None:

@@ -1,12 +1,12 @@
-"""The HTTP server in the plane's own process."""
+"""The HTTP server in the process of its application."""
 
-from typing import Protocol, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from kumoi.web.api.application import Application
 from kumoi.web.settings import WebSettings
 
 BACKLOG = 1_024
@@ -23,10 +23,12 @@ class HttpServer(Protocol):
         """Take no more connections and let `serve` return."""
 
 
-def server_create(application: Application, address: str, port: int, settings: WebSettings) -> HttpServer:
-    """A server for `application`: `await serve()` runs it in the running loop until `stop()`.
+def server_create(
+    application: Callable[..., Awaitable[Any]], address: str, port: int, settings: WebSettings
+) -> HttpServer:
+    """A server for `application` (ASGI): `await serve()` runs it in the running loop until `stop()`.
 
-    Call `application.stop()` first, so that watches end. Headers over their limit are answered 431.
+    Watches must be ended first. Headers over their limit are answered 431.
     """
     server = Server(
         application,

@@ -1,0 +1,1 @@
+"""A witness of logs (C2SP tlog-witness): a program with a key of its own, run by others than the log."""
