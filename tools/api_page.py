@@ -18,8 +18,8 @@ truth, shapes and bounds included, is the OpenAPI 3.1 document that every plane 
 - **Errors** are problem details (RFC 9457): a stable `type` `urn:kumoi:error:<code>`, a text in the language
   of `Accept-Language` (en, ja), and `at`, the place in the request. `Kumoi-Request-Id` names the request in
   the plane's log.
-- **Explanations** (why a job waits, why a service has its replicas, what stands in its way, why a pool borrows)
-  have a stable `code` with its parameters for programs, and a sentence for people in that language.
+- **Explanations** (why a job waits, why a service has its replicas, what stands in its way, why a pool
+  borrows) have a stable `code` with its parameters for programs, and a sentence for people in that language.
 - **Strict:** unknown fields and parameters are refused, as is a body over its limit.
 - **Again:** every POST honours `Idempotency-Key`: the same key gets the same answer for 24 hours, with
   `Idempotency-Replayed: true`, and nothing is done twice. With another body it is 409.

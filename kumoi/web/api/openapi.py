@@ -224,5 +224,6 @@ _HEADERS: Document = {
 }
 _DESCRIPTION = """\
 Errors are problem details (RFC 9457) with stable types `urn:kumoi:error:<code>`; their text follows
-Accept-Language (en, ja), as do the sentences that answers have beside a `code`. Lists come in pages: send `next` of a page as `cursor` until it is null. Unknown
-parameters and unknown fields are refused. Times are RFC 3339, sizes bytes, durations seconds."""
+Accept-Language (en, ja), as do the sentences that answers have beside a `code`.
+Lists come in pages: send `next` of a page as `cursor` until it is null. Unknown parameters and unknown
+fields are refused. Times are RFC 3339, sizes bytes, durations seconds."""
