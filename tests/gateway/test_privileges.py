@@ -29,7 +29,8 @@ def haproxy_of(gateway: Gateway, *, after: int = 0) -> int:
     assert pid is not None
     assert identity is not None
     user, group = identity
-    assert identity_of(pid) == [str(user)] * 4 + [str(group)] * 4
+    # Its pid is written while it starts; it serves nobody before it has dropped root.
+    until(lambda: identity_of(pid) == [str(user)] * 4 + [str(group)] * 4, gateway)
     root = Path(f"/proc/{pid}/root")
     assert root.readlink() == gateway.haproxy.with_name("sockets")
     assert {each.suffix for each in root.iterdir()} == {".sock"}
