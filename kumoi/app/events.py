@@ -5,8 +5,9 @@ import base64
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from kumoi.app.log import head_published
 from kumoi.app.organizations import organization_authorized, organization_target
-from kumoi.app.plane import Plane
+from kumoi.app.plane import Plane, Region
 from kumoi.ledger.receipt import receipt_build, receipt_format
 from kumoi.model.access import PLATFORM_TARGET, Action, Actor, ResourceKind, Target
 from kumoi.model.errors import Conflict, Invalid
@@ -83,7 +84,7 @@ async def receipt_read(plane: Plane, actor: Actor, event_id: str) -> Receipt:
     row = await _event_authorized(plane, actor, event_id)
     proof = None
     if row.log_index is not None:
-        proof = await plane.store.read(_proof, plane.region.log_origin, row.log_index)
+        proof = await plane.store.read(_proof, plane.region, row.log_index)
     if proof is None:
         raise Conflict(
             "event_not_logged_yet",
@@ -141,9 +142,9 @@ async def _event_authorized(plane: Plane, actor: Actor, event_id: str) -> AnyRow
     return row
 
 
-def _proof(connection: Connection, origin: str, index: int) -> bytes | None:
+def _proof(connection: Connection, region: Region, index: int) -> bytes | None:
     """The receipt of an entry under the newest checkpoint, None where there is none yet that covers it."""
-    head = log.head_read(connection, origin)
+    head = head_published(connection, region)
     if head is None or index >= head.size:
         return None
     return receipt_format(receipt_build(log.StoredTiles(connection), index, head.checkpoint.encode()))

@@ -24,6 +24,7 @@ from kumoi.model.errors import (
     Unavailable,
 )
 from kumoi.model.idempotency import IdempotencyKey, Written
+from kumoi.model.witnesses import WitnessRules
 from kumoi.providers.base import Provider
 from kumoi.store.access import TokenHolder, token_holder_find
 from kumoi.store.database import Connection, Store
@@ -63,6 +64,7 @@ class Region:
     platform_organization_id: str
     log_origin: str
     log_vkey: str
+    log_witnesses: WitnessRules = field(default_factory=WitnessRules)
 
 
 def _now_us() -> int:

@@ -17,6 +17,7 @@ from kumoi.cli.log_files import (
     receipt_entry,
     vkey_read,
 )
+from kumoi.cli.output import Column
 from kumoi.cli.progress import progress
 from kumoi.cli.session import Session, pass_session
 from kumoi.cli.text import duration_parse
@@ -24,6 +25,12 @@ from kumoi.ledger.checkpoint import CHECKPOINT_PATH, checkpoint_open, checkpoint
 from kumoi.ledger.note import MAX_NOTE_BYTES
 from kumoi.ledger.verify import Fetch, history_verify, log_verify
 
+WITNESS_COLUMNS = (
+    Column("name", "NAME"),
+    Column("size", "ENTRIES"),
+    Column("cosigned_at", "COSIGNED"),
+    Column("failure", "FAILURE"),
+)
 _vkey_help = "The log's verifier key, or @FILE. Get it from somebody you trust, not from the log."
 
 
@@ -68,6 +75,22 @@ def log_vkey(session: Session) -> None:
     if session.out.json_output:
         session.out.document({"vkey": found})
     session.out.line(found)
+
+
+@log.command("witnesses")
+@pass_session
+def log_witnesses(session: Session) -> None:
+    """Show who cosigns the log, how far each came, and how far the log is published."""
+    found = session.public.log.witnesses()
+    if session.out.json_output:
+        session.out.document(found)
+        return
+    session.out.rows(found.witnesses, WITNESS_COLUMNS)
+    session.out.note(
+        _("{published} of {size} entries are published; that takes {quorum} witnesses").format(
+            published=found.published_size, size=found.size, quorum=found.quorum
+        )
+    )
 
 
 @log.command("receipt")

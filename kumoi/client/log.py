@@ -9,6 +9,7 @@ from kumoi.client.groups import D, Group, Operation
 from kumoi.client.requests import ask, get, path
 from kumoi.client.retries import exchange
 from kumoi.model.records import Receipt
+from kumoi.model.witnesses import WitnessedLog
 
 NOT_LOGGED_YET = "event_not_logged_yet"
 _POLL_S = 0.25
@@ -36,6 +37,11 @@ def log_vkey() -> Flow[str]:
     return (yield from log_read("vkey")).decode().strip()
 
 
+def log_witnesses() -> Flow[WitnessedLog]:
+    """Who cosigns the log, and how far it is published. The plane says so: verify with keys of your own."""
+    return (yield from ask(WitnessedLog, Request("GET", "/log/witnesses", authenticated=False)))
+
+
 def log_receipt(event: str, *, timeout_s: float = 0.0) -> Flow[Receipt]:
     """What proves an event. Waits up to `timeout_s` for an event that has no place in the log yet."""
     until_s = time.monotonic() + timeout_s
@@ -57,4 +63,5 @@ class Log(Group[D]):
     read = Operation(log_read)
     checkpoint = Operation(log_checkpoint)
     vkey = Operation(log_vkey)
+    witnesses = Operation(log_witnesses)
     receipt = Operation(log_receipt)

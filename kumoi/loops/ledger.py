@@ -30,6 +30,7 @@ def ledger_activate(context: LoopContext, signer: Signer, fence: Fence) -> bool:
         now_us=context.clock_us(),
         always=True,
     )
+    context.nudge("witnesses")
     return batch is not None and batch.events == EVENTS_MAX
 
 

@@ -32,8 +32,10 @@ from kumoi.loops.runner import Loop, Runner
 from kumoi.loops.services import ServicesMemory, services_activate
 from kumoi.loops.tasks import tasks_activate
 from kumoi.loops.upkeep import upkeep_activate
+from kumoi.loops.witnesses import Quorum, WitnessesMemory, witnesses_activate
 from kumoi.main.engines import engines_build as _engines_build
 from kumoi.main.gateway_child import GatewayChild
+from kumoi.main.witnesses_file import witnesses_read
 from kumoi.model.settings import Settings
 from kumoi.providers.base import Provider
 from kumoi.providers.file import providers_read
@@ -63,6 +65,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         founded = _region_ensure(store, settings)
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
+    rules, quorum = witnesses_read(settings.witnesses_file, settings.origin)
     region = Region(
         name=founded.name,
         cell=founded.cell,
@@ -70,6 +73,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         platform_organization_id=founded.platform_organization_id,
         log_origin=settings.origin,
         log_vkey=vkey_format(signer.key),
+        log_witnesses=rules,
     )
     vault = Vault(secrets_key)
     engines = _engines_build(settings, founded.incarnation)
@@ -109,7 +113,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     link = GatewayLink(
         child.control, plane.clock_us, lambda: nudge("services"), child if settings.gateway else None
     )
-    runner = Runner(store, _loops_build(context, link, signer, settings), beside=(link,))
+    runner = Runner(store, _loops_build(context, link, signer, quorum, settings), beside=(link,))
     plane.nudge = nudge
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
@@ -204,7 +208,7 @@ def _providers_build(settings: Settings) -> dict[str, Provider]:
 
 
 def _loops_build(
-    context: LoopContext, gateway: GatewayLink, signer: Signer, settings: Settings
+    context: LoopContext, gateway: GatewayLink, signer: Signer, quorum: Quorum, settings: Settings
 ) -> list[Loop]:
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
     return [
@@ -222,6 +226,11 @@ def _loops_build(
             "ledger",
             partial(ledger_activate, context, signer),
             settings.log_interval_s,
+            settings.log_interval_s,
+        ),
+        Loop(
+            "witnesses",
+            partial(witnesses_activate, WitnessesMemory(), quorum, context),
             settings.log_interval_s,
         ),
         Loop("retention", partial(retention_activate, context), 60.0),

@@ -19,6 +19,7 @@ class Settings:
     cell: int = 0
     log_origin: str = ""
     log_interval_s: float = 5.0
+    witnesses_file: str = ""
     host_name: str = ""
     host_pool: str = ""
     providers_file: str = ""

@@ -33,6 +33,14 @@ def receipt(kumoi, vkey, tmp_path):
     return path
 
 
+def test_witnesses_are_shown_with_how_far_each_came(kumoi, running):
+    ran = kumoi("log", "witnesses")
+    assert ran.out.split("\n")[0].split("\t") == ["w.example/1", "600", "2026-01-31T09:00:00.000000Z", ""]
+    assert "it does not answer" in ran.out
+    assert "600 of 603 entries are published" in ran.err
+    assert kumoi("log", "witnesses", "--json").json["quorum"] == 1
+
+
 def test_the_plane_verifies(kumoi, running, vkey, receipt):
     ran = kumoi("log", "verify", "--vkey", vkey, "--receipt", receipt, "--json")
     assert ran.code == 0, ran.err

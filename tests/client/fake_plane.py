@@ -46,6 +46,7 @@ from fake_rows import (
     USAGE,
     USER,
     WHOAMI,
+    WITNESSED,
     Asked,
     Reply,
     capacity,
@@ -286,6 +287,7 @@ class FakePlane:
             ("GET", event, lambda a, event: reply(200, self.event(event))),
             ("GET", f"{event}/receipt", self.receipt),
             ("GET", "/log/vkey", lambda a: Reply(200, vkey, "text/plain")),
+            ("GET", "/log/witnesses", lambda a: reply(200, WITNESSED)),
             ("GET", "/log/(.+)", lambda a, path: Reply(200, self.log.file(path), "text/plain")),
         ]
 

@@ -47,6 +47,7 @@ from kumoi.model.plans import PlanRecord, PlanSummary
 from kumoi.model.records import Usage
 from kumoi.model.scalings import ScalingRecord
 from kumoi.model.shares import Budget, FairShare, Quota, QuotaResource, Rate, Reservation
+from kumoi.model.witnesses import WitnessedLog, WitnessSeen
 
 TOKEN = "kumoi_" + "A" * 43 + "abcdef"
 AT = "2026-01-31T09:00:00.000000Z"
@@ -99,6 +100,18 @@ AUTOSCALE = Autoscale(
     reason="as many hosts as are needed",
 )
 MACHINE_ROW = Machine(MACHINE, "mac-1", POOL, "kyoto", "i-1", "ready", "", HOST, 50_000_000, AT, AT, None, 3)
+WITNESSED = WitnessedLog(
+    "kumoi.local/fake",
+    1,
+    603,
+    600,
+    (
+        WitnessSeen("w.example/1", "w.example/1+key", "https://w.example/1", 600, AT, "", None),
+        WitnessSeen(
+            "w.example/2", "w.example/2+key", "https://w.example/2", 0, None, "it does not answer", AT
+        ),
+    ),
+)
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)
 
 

@@ -234,6 +234,7 @@ TABLE: list[tuple[str, Call, Check]] = [
     ("events.get", lambda c: c.events.get(EVENT), lambda r: r.log_index == 1),
     ("log.read", lambda c: c.log.read("tile/0/000.p/3"), lambda r: len(r) == 96),
     ("log.checkpoint", lambda c: c.log.checkpoint(), lambda r: r.startswith(b"kumoi.local/fake\n3\n")),
+    ("log.witnesses", lambda c: c.log.witnesses(), lambda r: r.published_size == 600),
     ("log.vkey", lambda c: c.log.vkey(), lambda r: r.startswith("kumoi.local/fake+")),
     ("log.receipt", lambda c: c.log.receipt(EVENT), lambda r: r.event.id == EVENT),
 ]

@@ -102,6 +102,26 @@ log_heads = Table(
     us("at_us"),
 )
 
+log_published = Table(
+    "log_published",
+    metadata,
+    Column("origin", String(200), primary_key=True),
+    count("size"),
+    Column("root", LargeBinary(32), nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    us("at_us"),
+)
+
+log_witnesses = Table(
+    "log_witnesses",
+    metadata,
+    Column("vkey", String(400), primary_key=True),
+    count("size", default=0),
+    us("cosigned_us", nullable=True),
+    Column("failure", String(400), nullable=False, server_default=""),
+    us("failed_us", nullable=True),
+)
+
 idempotency_keys = Table(
     "idempotency_keys",
     metadata,

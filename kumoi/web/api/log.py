@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from kumoi.app import log
-from kumoi.web.api.answer import Answer
+from kumoi.web.api.answer import Answer, answer_json
 from kumoi.web.api.parameters import NoQuery
 from kumoi.web.api.request import Request
 
@@ -24,6 +24,11 @@ async def log_checkpoint(plane: "Plane", request: Request[None, NoQuery]) -> Ans
 async def log_tile(plane: "Plane", request: Request[None, NoQuery]) -> Answer:
     """A tile of hashes, or a bundle of entries; what exists never changes."""
     return Answer(200, (_BYTES, _FOREVER), await log.log_tile(plane, request.path["tile"]))
+
+
+async def log_witnesses(plane: "Plane", request: Request[None, NoQuery]) -> Answer:  # noqa: ARG001
+    """Who cosigns the log, and how far it is published."""
+    return answer_json(await log.log_witnesses(plane))
 
 
 async def log_vkey(plane: "Plane", request: Request[None, NoQuery]) -> Answer:  # noqa: ARG001

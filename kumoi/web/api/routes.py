@@ -40,6 +40,7 @@ from kumoi.model.records import (
     SecretWrite,
     Usage,
 )
+from kumoi.model.witnesses import WitnessedLog
 from kumoi.web.api import (
     access,
     capacity,
@@ -112,6 +113,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/log/checkpoint", log.log_checkpoint, None, Media.TEXT, errors=(404,)),
     Route("GET", "/log/tile/{tile}", log.log_tile, None, Media.BYTES, errors=(404,), tail=True),
     Route("GET", "/log/vkey", log.log_vkey, None, Media.TEXT),
+    Route("GET", "/log/witnesses", log.log_witnesses, None, WitnessedLog),
     Route("GET", "/v1/whoami", access.whoami, A.SELF_READ, Whoami),
     Route(
         "GET",

@@ -113,11 +113,29 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("origin", name=op.f("pk_log_heads")),
     )
     op.create_table(
+        "log_published",
+        sa.Column("origin", sa.String(length=200), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("root", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("checkpoint", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("origin", name=op.f("pk_log_published")),
+    )
+    op.create_table(
         "log_tiles",
         sa.Column("level", sa.Integer(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("level", "number", name=op.f("pk_log_tiles")),
+    )
+    op.create_table(
+        "log_witnesses",
+        sa.Column("vkey", sa.String(length=400), nullable=False),
+        sa.Column("size", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("cosigned_us", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("failed_us", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("vkey", name=op.f("pk_log_witnesses")),
     )
     op.create_table(
         "organizations",

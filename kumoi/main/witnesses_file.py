@@ -1,0 +1,47 @@
+"""The file that names the witnesses of the log. Without it whatever is signed is published at once.
+
+quorum = 2                                  # so many must have cosigned what is published
+
+[[witnesses]]
+url = "https://witness.example.org/"        # `add-checkpoint` is below it
+vkey = "witness.example.org/w1+1a2b3c4d+BAEC..."
+"""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from kumoi.ledger.errors import LedgerError
+from kumoi.ledger.note import SignatureType, VerifierKey, vkey_parse
+from kumoi.loops.witness_asking import Witness
+from kumoi.loops.witnesses import Quorum
+from kumoi.model.witnesses import WitnessRules
+
+
+def witnesses_read(file: str, origin: str) -> tuple[WitnessRules, Quorum]:
+    """The rules of the file, "" for none. Raises OSError, or ValueError naming what is wrong and where."""
+    if not file:
+        return WitnessRules(), Quorum(origin, 0, ())
+    try:
+        rules = msgspec.convert(tomllib.loads(Path(file).read_text()), WitnessRules)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"{file} does not name witnesses as it should: {error}") from error
+    witnesses = tuple(Witness(one.url, _key(file, one.vkey)) for one in rules.witnesses)
+    if len({one.key.public_key for one in witnesses}) < len(witnesses):
+        raise ValueError(f"{file}: two witnesses have the same key; each counts once")
+    if not 1 <= rules.quorum <= len(witnesses):
+        raise ValueError(
+            f"{file}: quorum must be 1 to {len(witnesses)}, not {rules.quorum}"
+        )
+    return rules, Quorum(origin, rules.quorum, witnesses)
+
+
+def _key(file: str, vkey: str) -> VerifierKey:
+    try:
+        key = vkey_parse(vkey)
+    except LedgerError as error:
+        raise ValueError(f"{file}: {error}") from error
+    if key.signature_type is not SignatureType.COSIGNATURE_V1:
+        raise ValueError(f"{file}: {vkey} is no witness's key; `kumoi witness` prints its own at the start")
+    return key
