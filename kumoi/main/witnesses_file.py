@@ -31,9 +31,7 @@ def witnesses_read(file: str, origin: str) -> tuple[WitnessRules, Quorum]:
     if len({one.key.public_key for one in witnesses}) < len(witnesses):
         raise ValueError(f"{file}: two witnesses have the same key; each counts once")
     if not 1 <= rules.quorum <= len(witnesses):
-        raise ValueError(
-            f"{file}: quorum must be 1 to {len(witnesses)}, not {rules.quorum}"
-        )
+        raise ValueError(f"{file}: quorum must be 1 to {len(witnesses)}, not {rules.quorum}")
     return rules, Quorum(origin, rules.quorum, witnesses)
 
 
