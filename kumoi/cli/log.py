@@ -1,15 +1,19 @@
 """`kumoi log`: receipts, mirrors, and verification by anyone, offline."""
 
-import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import click
 import msgspec
 
 from kumoi.cli.command import Group, option
+from kumoi.cli.events import COLUMNS as EVENT_COLUMNS
 from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
+from kumoi.cli.log_export import EVENTS_MAX, export_build, export_read, export_verify
 from kumoi.cli.log_files import (
     HeldReceipt,
     directory_fetch,
@@ -17,13 +21,16 @@ from kumoi.cli.log_files import (
     receipt_entry,
     vkey_read,
 )
+from kumoi.cli.log_watch import Verifier, events_verified, file_write
 from kumoi.cli.output import Column
 from kumoi.cli.progress import progress
-from kumoi.cli.session import Session, pass_session
+from kumoi.cli.session import Session, organization_option, pass_session
 from kumoi.cli.text import duration_parse
+from kumoi.client.errors import ConflictError
 from kumoi.ledger.checkpoint import CHECKPOINT_PATH, checkpoint_open, checkpoint_peek
-from kumoi.ledger.note import MAX_NOTE_BYTES
+from kumoi.ledger.note import MAX_NOTE_BYTES, VerifierKey
 from kumoi.ledger.verify import Fetch, history_verify, log_verify
+from kumoi.model.records import Receipt
 
 WITNESS_COLUMNS = (
     Column("name", "NAME"),
@@ -32,6 +39,18 @@ WITNESS_COLUMNS = (
     Column("failure", "FAILURE"),
 )
 _vkey_help = "The log's verifier key, or @FILE. Get it from somebody you trust, not from the log."
+
+
+witness_option = option(
+    "--witness", "witnesses", multiple=True, help="Key of a witness, or @FILE; may be repeated."
+)
+quorum_option = option(
+    "--quorum",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How many witnesses must have signed.",
+)
 
 
 @click.group("log", cls=Group)
@@ -141,10 +160,82 @@ def log_mirror(session: Session, directory: Path, vkey: str | None) -> None:
     paths = [path for path in mirror_paths(found.size) if not (directory / path).exists()]
     with progress(_("mirror"), len(paths), quiet=session.out.json_output) as bar:
         for number, path in enumerate(paths, start=1):
-            _write(directory / path, read(path))
+            file_write(directory / path, read(path))
             bar.update(number, path)
-    _write(directory / CHECKPOINT_PATH, note)
+    file_write(directory / CHECKPOINT_PATH, note)
     session.out.record({"directory": str(directory), "size": found.size, "files_fetched": len(paths) + 1})
+
+
+@log.command("export")
+@organization_option
+@option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Write it to this file.")
+@option("--limit", type=click.IntRange(1, EVENTS_MAX), help="Only the newest; else all.")
+@pass_session
+def log_export(session: Session, organization: str | None, output: Path, limit: int | None) -> None:
+    """Save an organization's events with what proves them, in one file that is verified alone.
+
+    Verify it with: kumoi log verify --export FILE --vkey KEY
+    """
+    found = list(session.client.events.organization(session.organization(organization), limit=limit))
+    if not found:
+        raise fail(Exit.USAGE, _("the organization has no events"), _("name another with --organization"))
+    with progress(_("export"), len(found), quiet=session.out.json_output) as bar:
+
+        def receipts() -> Iterator[Receipt]:
+            for number, event in enumerate(found, start=1):
+                # An event without a place in the log yet is in the next export.
+                with suppress(ConflictError):
+                    yield session.client.log.receipt(event.id)
+                bar.update(number, event.id)
+
+        export = export_build(session.public.log.read, found[0].organization, receipts())
+    file_write(output, msgspec.json.encode(export))
+    session.out.record({"path": str(output), "events": len(export.events)})
+
+
+@log.command("watch")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@organization_option
+@option("--vkey", required=True, help=_vkey_help)
+@witness_option
+@quorum_option
+@option("--after", type=click.IntRange(min=0), metavar="INDEX", help="Begin behind this place in the log.")
+@option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@option(
+    "--interval",
+    metavar="TIME",
+    default="5s",
+    show_default=True,
+    help="How often the history is looked at while nothing happens.",
+)
+@pass_session
+def log_watch(
+    session: Session,
+    directory: Path,
+    organization: str | None,
+    vkey: str,
+    witnesses: tuple[str, ...],
+    quorum: int,
+    after: int | None,
+    count: int | None,
+    interval: str,
+) -> None:
+    """Print an organization's events as they are logged, each verified; end where the log was rewritten.
+
+    DIRECTORY keeps the last checkpoint, so that a history that was changed meanwhile is noticed.
+    """
+    trusted = [vkey_read(witness) for witness in witnesses]
+    verifier = Verifier(session.public.log.read, vkey_read(vkey), trusted, quorum, directory)
+    watched = events_verified(
+        session.client,
+        session.organization(organization),
+        verifier,
+        after=verifier.told() if after is None else after,
+        interval_s=duration_parse(interval),
+    )
+    for found in islice(watched, count):
+        session.out.row(found, EVENT_COLUMNS)
+        verifier.told_keep(found)
 
 
 @log.command("verify")
@@ -169,26 +260,31 @@ def log_mirror(session: Session, directory: Path, vkey: str | None) -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Check that the log still contains this checkpoint; may be repeated.",
 )
-@option("--witness", "witnesses", multiple=True, help="Key of a witness, or @FILE; may be repeated.")
 @option(
-    "--quorum",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="How many witnesses must have signed.",
+    "--export",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Verify a file of kumoi log export alone, without plane and mirror.",
 )
+@witness_option
+@quorum_option
 @pass_session
 def log_verify_command(
     session: Session,
     directory: Path | None,
     vkey: str,
+    export: Path | None,
     receipts: tuple[Path, ...],
     older: tuple[Path, ...],
     witnesses: tuple[str, ...],
     quorum: int,
 ) -> None:
     """Check every file of the log against its signed checkpoint, and receipts against the log."""
-    key = vkey_read(vkey)
+    key, trusted = vkey_read(vkey), [vkey_read(witness) for witness in witnesses]
+    if export is not None:
+        if directory or receipts or older:
+            raise click.UsageError(_("--export is verified alone: leave out --dir and files of receipts"))
+        _export_verify(session, export, key, trusted, quorum)
+        return
     fetch: Fetch = session.public.log.read if directory is None else directory_fetch(directory)
     read = [receipt_entry(path) for path in receipts]
     if directory is not None:
@@ -196,7 +292,7 @@ def log_verify_command(
     report = log_verify(
         fetch,
         key,
-        witnesses=[vkey_read(witness) for witness in witnesses],
+        witnesses=trusted,
         quorum=quorum,
         older=[_limited(path) for path in older],
         receipts=[(held.receipt, held.entry) for held in read],
@@ -216,6 +312,24 @@ def log_verify_command(
     )
 
 
+def _export_verify(
+    session: Session, path: Path, key: VerifierKey, witnesses: list[VerifierKey], quorum: int
+) -> None:
+    export = export_read(path)
+    opened = export_verify(export, key, witnesses=witnesses, quorum=quorum)
+    session.out.record(
+        {
+            "verified": True,
+            "origin": opened.checkpoint.origin,
+            "size": opened.checkpoint.size,
+            "root": opened.checkpoint.root.hex(),
+            "cosignatures": [held.key.name for held in opened.cosignatures],
+            "organization": export.organization,
+            "events": len(export.events),
+        }
+    )
+
+
 def _checkpoint_before(directory: Path) -> bytes | None:
     path = directory / CHECKPOINT_PATH
     return _limited(path) if path.exists() else None
@@ -224,14 +338,3 @@ def _checkpoint_before(directory: Path) -> bytes | None:
 def _limited(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(MAX_NOTE_BYTES + 1)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file at once, so that an interrupted mirror holds no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

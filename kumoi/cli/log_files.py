@@ -56,16 +56,23 @@ def receipt_entry(path: Path) -> HeldReceipt:
     with path.open("rb") as file:
         raw = file.read(RECEIPT_FILE_BYTES_MAX + 1)
     try:
-        held = msgspec.json.decode(raw, type=records.Receipt)
+        return receipt_held(msgspec.json.decode(raw, type=records.Receipt), str(path))
+    except msgspec.DecodeError as error:
+        raise FormatError(f"{path} is no receipt of kumoi log receipt: {error}") from error
+
+
+def receipt_held(held: records.Receipt, where: str) -> HeldReceipt:
+    """The receipt as it is proven. Raises MismatchError where it shows another event than it proves."""
+    try:
         canonical = base64.b64decode(held.canonical, validate=True)
         salt = base64.b64decode(held.salt, validate=True)
         event: dict[str, Any] = msgspec.json.decode(canonical, type=dict[str, Any])
     except (msgspec.DecodeError, binascii.Error) as error:
-        raise FormatError(f"{path} is no receipt of kumoi log receipt: {error}") from error
+        raise FormatError(f"{where} is none: {error}") from error
     receipt = receipt_parse(held.proof.encode())
     shown = {**msgspec.to_builtins(held.event), "log_index": receipt.index}
     if shown != {**event, "log_index": held.event.log_index}:
-        raise MismatchError(f"{path} shows another event than the one that its proof is for: it was altered")
+        raise MismatchError(f"{where} shows another event than the one that its proof is for: it was altered")
     return HeldReceipt(receipt, event_commit(salt, canonical), {**event, "log_index": receipt.index})
 
 

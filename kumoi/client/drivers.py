@@ -199,7 +199,7 @@ class _SyncChannel:
             case Open(request):
                 self.close()
                 self._opened = response = self._send(request, stream=True)
-                self._chunks = response.iter_bytes(CHUNK_BYTES)
+                self._chunks = response.iter_bytes()
                 return _answer(request, response, response.read() if response.is_error else b"")
             case Read():
                 return next(self._chunks, None)
@@ -235,7 +235,7 @@ class _AsyncChannel:
             case Open(request):
                 await self.close()
                 self._opened = response = await self._send(request, stream=True)
-                self._chunks = response.aiter_bytes(CHUNK_BYTES)
+                self._chunks = response.aiter_bytes()
                 return _answer(request, response, await response.aread() if response.is_error else b"")
             case Read():
                 return None if self._chunks is None else await anext(self._chunks, None)

@@ -1,5 +1,6 @@
 """A region whose log has two witnesses: processes of their own, a plane as it runs, and the command line."""
 
+import base64
 import json
 import os
 import signal
@@ -21,40 +22,40 @@ from kumoi.store.vault import key_file_ensure
 ORIGIN = "kumoi.local/region-1"
 
 
-class Region:
-    """A plane that publishes nothing before both of its witnesses cosigned it."""
+class Plane:
+    """A plane's process. Whoever has `key` can begin another history of the same log."""
 
-    def __init__(self, directory: Path) -> None:
-        self.data_dir = directory / "data"
-        (self.data_dir / "keys").mkdir(parents=True)
-        self.log = Signer(ORIGIN, key_file_ensure(self.data_dir / "keys" / "log.key"))
-        self.witnesses = [Witness(directory / n, self.log, name=f"witness.example/{n}") for n in ("a", "b")]
-        file = directory / "witnesses.toml"
-        asked = [(f"http://127.0.0.1:{one.port}", vkey_format(one.key)) for one in self.witnesses]
-        file.write_text(rules(2, *asked))
+    def __init__(self, directory: Path, key: bytes, **variables: str) -> None:
+        self.data_dir = directory
+        (directory / "keys").mkdir(parents=True)
+        (directory / "keys" / "log.key").write_bytes(key)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        self.variables = os.environ | {
-            "KUMOI_WITNESSES_FILE": str(file),
-            "KUMOI_LOG_INTERVAL_S": "0.2",
-            "KUMOI_GATEWAY": "no",
-        }
-        command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(directory)]
         with (directory / "plane.log").open("wb") as log:
-            self.plane = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [*command, "--listen", self.url.removeprefix("http://")],
-                env=self.variables,
+                env=os.environ | {"KUMOI_LOG_INTERVAL_S": "0.2", "KUMOI_GATEWAY": "no"} | variables,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
-        assert self.plane.stdout is not None
-        assert "is ready" in self.plane.stdout.readline(), (directory / "plane.log").read_text()
+        assert self.process.stdout is not None
+        assert "is ready" in self.process.stdout.readline(), (directory / "plane.log").read_text()
 
-    def kumoi(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def kumoi(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "kumoi.main", *words, "--url", self.url]
-        return subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S)
+        held = {"KUMOI_TOKEN": token or (self.data_dir / "admin.token").read_text().strip()}
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=WAIT_S, env=os.environ | held, check=False
+        )
+
+    def tenant(self) -> str:
+        """The token of a new organization's administrator."""
+        made = self.kumoi("org", "create", "acme", "--json")
+        assert made.returncode == 0, made.stderr
+        return str(json.loads(made.stdout)["admin_token"])
 
     def told(self) -> Any:
         return json.loads(self.kumoi("log", "witnesses", "--json").stdout)
@@ -67,8 +68,31 @@ class Region:
         raise AssertionError(self.told())
 
     def end(self) -> None:
-        self.plane.send_signal(signal.SIGTERM)
-        self.plane.communicate(timeout=WAIT_S)
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.communicate(timeout=WAIT_S)
+
+
+class Region(Plane):
+    """A plane that publishes nothing before both of its witnesses cosigned it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = Signer(ORIGIN, key_file_ensure(directory / "log.key"))
+        self.witnesses = [Witness(directory / n, self.log, name=f"witness.example/{n}") for n in ("a", "b")]
+        asked = [(f"http://127.0.0.1:{one.port}", vkey_format(one.key)) for one in self.witnesses]
+        file = directory / "witnesses.toml"
+        file.write_text(rules(2, *asked))
+        key = (directory / "log.key").read_bytes()
+        super().__init__(directory / "data", key, KUMOI_WITNESSES_FILE=str(file))
+
+    @property
+    def trust(self) -> tuple[str, ...]:
+        """What a verifier trusts: the log's key, and two witnesses."""
+        keys = [word for one in self.witnesses for word in ("--witness", vkey_format(one.key))]
+        return ("--vkey", vkey_format(self.log.key), *keys, "--quorum", "2")
+
+    def end(self) -> None:
+        super().end()
         for one in self.witnesses:
             if one.process.poll() is None:
                 one.end()
@@ -86,11 +110,9 @@ def rules(quorum: int, *witnesses: tuple[str, str]) -> str:
     return "\n".join([f"quorum = {quorum}", *named])
 
 
-def test_what_a_region_publishes_was_cosigned_by_both(region: Region, tmp_path: Path) -> None:
+def test_what_a_region_publishes_was_cosigned_by_both(region: Region) -> None:
     region.until(lambda found: found["published_size"] > 0)
-    keys = [word for one in region.witnesses for word in ("--witness", vkey_format(one.key))]
-    verify = ("log", "verify", "--vkey", vkey_format(region.log.key), *keys, "--quorum", "2")
-    verified = region.kumoi(*verify, "--json")
+    verified = region.kumoi("log", "verify", *region.trust, "--json")
     assert verified.returncode == 0, verified.stderr
     assert json.loads(verified.stdout)["cosignatures"] == ["witness.example/a", "witness.example/b"]
     region.witnesses[1].end()
@@ -98,6 +120,66 @@ def test_what_a_region_publishes_was_cosigned_by_both(region: Region, tmp_path: 
     behind = region.until(lambda found: found["size"] >= stuck["size"] + 80)
     assert behind["published_size"] <= stuck["size"]
     assert "does not answer" in behind["witnesses"][1]["failure"]
+
+
+def test_an_export_is_verified_alone_and_shows_every_change(region: Region, tmp_path: Path) -> None:
+    token, file = region.tenant(), tmp_path / "export.json"
+    now = region.told()["size"]
+    region.until(lambda found: found["published_size"] > now)
+    saved = region.kumoi("log", "export", "-o", str(file), "--json", token=token)
+    assert saved.returncode == 0, saved.stderr
+    count = json.loads(saved.stdout)["events"]
+    region.end()
+    alone = ("log", "verify", "--export", str(file), "--json")
+    verified = region.kumoi(*alone, *region.trust)
+    assert (verified.returncode, json.loads(verified.stdout)["events"]) == (0, count), verified.stderr
+    assert count > 0
+    held = json.loads(file.read_text())
+    for part, value in (("canonical", 40), ("salt", 3), ("proof", 0)):
+        changed = json.loads(file.read_text())
+        one = changed["events"][0]
+        one[part] = flipped(one[part][value]) if part == "proof" else flipped(one[part])
+        if part == "proof":
+            one[part] = [one[part], *held["events"][0]["proof"][1:]]
+        file.write_text(json.dumps(changed))
+        assert region.kumoi(*alone, *region.trust).returncode == 8, part
+        file.write_text(json.dumps(held))
+    moved = json.loads(file.read_text())
+    moved["events"][0]["index"] += 1
+    file.write_text(json.dumps(moved))
+    assert region.kumoi(*alone, *region.trust).returncode == 8
+
+
+def flipped(encoded: str) -> str:
+    """The same bytes with one bit changed."""
+    raw = bytearray(base64.b64decode(encoded))
+    raw[len(raw) // 2] ^= 1
+    return base64.b64encode(raw).decode()
+
+
+def test_a_history_that_was_rewritten_and_signed_again_is_noticed_by_whoever_watches(
+    region: Region, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    watch = ("log", "watch", str(kept), "--count", "1", "--after", "0", "--json")
+    token = region.tenant()
+    told = region.kumoi(*watch, *region.trust, token=token)
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout)["log_index"] > 0
+    streamed = region.kumoi("event", "watch", "--after", "0", "--count", "1", "--json", token=token)
+    assert json.loads(streamed.stdout) == json.loads(told.stdout)
+    region.end()
+    size = int((kept / "checkpoint").read_bytes().split(b"\n")[1])
+    forged = Plane(tmp_path / "forged", (tmp_path / "log.key").read_bytes())
+    try:
+        token = forged.tenant()
+        forged.until(lambda found: found["size"] > size + 8)
+        for trust in (("--vkey", vkey_format(region.log.key)), region.trust):
+            noticed = forged.kumoi(*watch, *trust, token=token)
+            assert noticed.returncode == 8, (noticed.stdout, noticed.stderr)
+    finally:
+        forged.end()
+    assert (kept / "checkpoint.refused").exists()
 
 
 COSIGNER = vkey_format(Signer("w.example", b"\1" * 32, SignatureType.COSIGNATURE_V1).key)
