@@ -150,7 +150,7 @@ class Client(asyncio.Protocol):
                 self.close()
         elif self._tunnel or self._answering:
             self._broken()
-        elif self._body is not None and self._body.due < float("inf"):
+        elif self._body is not None and self._body.due <= self._loop.time():
             self._body_late()
         elif self._replica is not None and self._service is not None:
             self._upstream_drop()

@@ -80,11 +80,23 @@ def pids_of(directory: Path) -> dict[int, Path]:
     found: dict[int, Path] = {}
     for place in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError, ValueError):
+            if not _runs_haproxy(place.parent):
+                continue
             words = place.read_bytes().split(b"\0")
             pid_file = Path(os.fsdecode(words[words.index(b"-p") + 1]))
             if pid_file.parent == directory and b"-D" in words:
                 found[int(place.parent.name)] = pid_file
     return found
+
+
+def _runs_haproxy(process: Path) -> bool:
+    """A task can be started with whatever arguments it likes, so the program's file tells. Of one that was
+    upgraded the kernel says that it is deleted; without CAP_SYS_PTRACE it says nothing but a name."""
+    try:
+        name = (process / "exe").readlink().name
+    except PermissionError:
+        name = (process / "comm").read_text("ascii", "replace").strip()
+    return name.removesuffix(" (deleted)") == "haproxy"
 
 
 def pid_end(pid: int, number: signal.Signals) -> None:

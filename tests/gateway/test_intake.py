@@ -135,6 +135,40 @@ def test_a_body_that_does_not_come_is_refused_and_its_slot_given_back(
     world_run(story)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_silent_replica_is_not_the_fault_of_a_client_whose_body_comes_in_time(
+    late: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if late:
+        monkeypatch.setattr(intake, "STEP_S", 0.05)
+
+    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def story(world: World) -> None:
+        replica = await world.replica(silent)
+        route = service_route("svc_a", request_timeout_ms=300, replicas=[replica_route(replica)])
+        service = await world.use(route)
+        reader, writer = await world.connect()
+        writer.write(b"POST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n")
+        writer.write(b"x" * intake.AHEAD_BYTES_MAX)  # enough for a slot, and then it owes some for STEP_S
+        answered = asyncio.create_task(answer_read(reader))
+
+        def over() -> bool:
+            world.activator.sweep()
+            return answered.done()
+
+        await world.until(over)
+        status, _fields, body = await answered
+        wanted = (408, "body_timeout") if late else (504, "request_timeout")
+        assert (status, json.loads(body)["type"].rpartition(":")[2]) == wanted
+        counters = service.counters
+        assert (counters.lost, counters.abandoned, service.busy) == ((0, 1, 0) if late else (1, 0, 0))
+        writer.close()
+
+    world_run(story)
+
+
 def test_a_trickle_is_too_slow_and_a_replica_that_reads_slowly_is_not_the_clients_fault() -> None:
     body = intake.Intake(1_000_000)
     body.pace_begin(0.0)
