@@ -88,7 +88,7 @@ async def receipt_read(plane: Plane, actor: Actor, event_id: str) -> Receipt:
     if proof is None:
         raise Conflict(
             "event_not_logged_yet",
-            "the event {id} has no place in the log yet; ask again in a few seconds",
+            "the event {id} is not in the published log yet; ask again in a few seconds",
             id=event_id,
         )
     return Receipt(

@@ -15,7 +15,7 @@ from kumoi.store.witnesses import WitnessState, published_read, witness_states
 def head_published(connection: Connection, region: Region) -> LogHead | None:
     """The newest head that may be shown. With witnesses it is the newest that enough of them cosigned."""
     if region.log_witnesses.witnesses:
-        return published_read(connection, region.log_origin)
+        return published_read(connection, region.log_origin, region.log_rules)
     return log.head_read(connection, region.log_origin)
 
 
@@ -62,7 +62,6 @@ def _witnesses(connection: Connection, region: Region) -> WitnessedLog:
             WitnessSeen(
                 name=vkey_parse(one.vkey).name,
                 vkey=one.vkey,
-                url=one.url,
                 size=state.size,
                 cosigned_at=None if state.cosigned_us is None else time_format(state.cosigned_us),
                 failure=state.failure,

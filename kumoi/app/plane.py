@@ -65,6 +65,7 @@ class Region:
     log_origin: str
     log_vkey: str
     log_witnesses: WitnessRules = field(default_factory=WitnessRules)
+    log_rules: str = ""
 
 
 def _now_us() -> int:

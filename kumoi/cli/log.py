@@ -16,6 +16,7 @@ from kumoi.cli.language import _
 from kumoi.cli.log_export import EVENTS_MAX, export_build, export_read, export_verify
 from kumoi.cli.log_files import (
     HeldReceipt,
+    Trust,
     directory_fetch,
     mirror_paths,
     receipt_entry,
@@ -28,7 +29,7 @@ from kumoi.cli.session import Session, organization_option, pass_session
 from kumoi.cli.text import duration_parse
 from kumoi.client.errors import ConflictError
 from kumoi.ledger.checkpoint import CHECKPOINT_PATH, checkpoint_open, checkpoint_peek
-from kumoi.ledger.note import MAX_NOTE_BYTES, VerifierKey
+from kumoi.ledger.note import MAX_NOTE_BYTES, SignatureType
 from kumoi.ledger.verify import Fetch, history_verify, log_verify
 from kumoi.model.records import Receipt
 
@@ -45,12 +46,23 @@ witness_option = option(
     "--witness", "witnesses", multiple=True, help="Key of a witness, or @FILE; may be repeated."
 )
 quorum_option = option(
-    "--quorum",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="How many witnesses must have signed.",
+    "--quorum", type=click.IntRange(1), help="How many of them must have signed; all, unless said otherwise."
 )
+
+
+def trust_read(vkey: str, witnesses: tuple[str, ...], quorum: int | None) -> Trust:
+    """What a verifier trusts. A usage error where keys are of the wrong kind, or fewer than the quorum."""
+    key = vkey_read(vkey, SignatureType.ED25519, "--vkey")
+    trusted = [vkey_read(witness, SignatureType.COSIGNATURE_V1, "--witness") for witness in witnesses]
+    count = len({one.public_key for one in trusted})
+    if quorum is not None and quorum > count:
+        raise click.BadParameter(
+            _("{quorum} of {count} witnesses cannot sign; name more with --witness").format(
+                quorum=quorum, count=count
+            ),
+            param_hint="--quorum",
+        )
+    return Trust(key, tuple(trusted), count if quorum is None else quorum)
 
 
 @click.group("log", cls=Group)
@@ -153,7 +165,7 @@ def log_mirror(session: Session, directory: Path, vkey: str | None) -> None:
     found = checkpoint_peek(note)
     before = _checkpoint_before(directory)
     if vkey is not None:
-        key = vkey_read(vkey)
+        key = vkey_read(vkey, SignatureType.ED25519, "--vkey")
         found = checkpoint_open(note, key).checkpoint
         if before is not None:
             history_verify(read, checkpoint_open(before, key).checkpoint, found)
@@ -215,7 +227,7 @@ def log_watch(
     organization: str | None,
     vkey: str,
     witnesses: tuple[str, ...],
-    quorum: int,
+    quorum: int | None,
     after: int | None,
     count: int | None,
     interval: str,
@@ -224,8 +236,7 @@ def log_watch(
 
     DIRECTORY keeps the last checkpoint, so that a history that was changed meanwhile is noticed.
     """
-    trusted = [vkey_read(witness) for witness in witnesses]
-    verifier = Verifier(session.public.log.read, vkey_read(vkey), trusted, quorum, directory)
+    verifier = Verifier(session.public.log.read, trust_read(vkey, witnesses, quorum), directory)
     watched = events_verified(
         session.client,
         session.organization(organization),
@@ -276,14 +287,14 @@ def log_verify_command(
     receipts: tuple[Path, ...],
     older: tuple[Path, ...],
     witnesses: tuple[str, ...],
-    quorum: int,
+    quorum: int | None,
 ) -> None:
     """Check every file of the log against its signed checkpoint, and receipts against the log."""
-    key, trusted = vkey_read(vkey), [vkey_read(witness) for witness in witnesses]
+    trust = trust_read(vkey, witnesses, quorum)
     if export is not None:
         if directory or receipts or older:
             raise click.UsageError(_("--export is verified alone: leave out --dir and files of receipts"))
-        _export_verify(session, export, key, trusted, quorum)
+        _export_verify(session, export, trust)
         return
     fetch: Fetch = session.public.log.read if directory is None else directory_fetch(directory)
     read = [receipt_entry(path) for path in receipts]
@@ -291,9 +302,9 @@ def log_verify_command(
         _mirror_covers_check(fetch, read)
     report = log_verify(
         fetch,
-        key,
-        witnesses=trusted,
-        quorum=quorum,
+        trust.key,
+        witnesses=trust.witnesses,
+        quorum=trust.quorum,
         older=[_limited(path) for path in older],
         receipts=[(held.receipt, held.entry) for held in read],
     )
@@ -312,11 +323,9 @@ def log_verify_command(
     )
 
 
-def _export_verify(
-    session: Session, path: Path, key: VerifierKey, witnesses: list[VerifierKey], quorum: int
-) -> None:
+def _export_verify(session: Session, path: Path, trust: Trust) -> None:
     export = export_read(path)
-    opened = export_verify(export, key, witnesses=witnesses, quorum=quorum)
+    opened = export_verify(export, trust.key, witnesses=trust.witnesses, quorum=trust.quorum)
     session.out.record(
         {
             "verified": True,

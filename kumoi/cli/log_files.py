@@ -15,7 +15,7 @@ from kumoi.cli.failures import fail
 from kumoi.cli.language import _
 from kumoi.ledger.errors import FormatError, MismatchError
 from kumoi.ledger.event import MAX_EVENT_BYTES, event_commit
-from kumoi.ledger.note import VerifierKey, vkey_parse
+from kumoi.ledger.note import SignatureType, VerifierKey, vkey_parse
 from kumoi.ledger.receipt import MAX_RECEIPT_BYTES, Receipt, receipt_parse
 from kumoi.ledger.tiles import ENTRIES, MAX_BUNDLE_BYTES, Level, level_count, tile_path
 from kumoi.ledger.tree import TILE_HEIGHT, TILE_WIDTH
@@ -35,16 +35,30 @@ class HeldReceipt:
     event: dict[str, Any]
 
 
-def vkey_read(given: str) -> VerifierKey:
-    """The key in an argument, or in the file named behind @."""
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The log's key, the witnesses', and how many of them must have signed."""
+
+    key: VerifierKey
+    witnesses: tuple[VerifierKey, ...] = ()
+    quorum: int = 0
+
+
+def vkey_read(given: str, kind: SignatureType, option: str) -> VerifierKey:
+    """The key in an argument, or in the file named behind @. A usage error where it is none of this kind."""
     text = given
     if given.startswith("@"):
         with Path(given[1:]).open(encoding="utf-8") as file:
             text = file.read(VKEY_CHARACTERS_MAX).strip()
     try:
-        return vkey_parse(text)
+        key = vkey_parse(text)
     except FormatError as error:
-        raise click.BadParameter(str(error), param_hint="--vkey") from error
+        raise click.BadParameter(str(error), param_hint=option) from error
+    if key.signature_type is not kind:
+        is_log = key.signature_type is SignatureType.ED25519
+        wrong = _("{name} is the key of a log") if is_log else _("{name} is the key of a witness")
+        raise click.BadParameter(wrong.format(name=key.name), param_hint=option)
+    return key
 
 
 def receipt_entry(path: Path) -> HeldReceipt:

@@ -3,19 +3,19 @@
 import queue
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from kumoi.cli.log_files import receipt_held
+from kumoi.cli.log_files import Trust, receipt_held
 from kumoi.ledger.checkpoint import (
     CHECKPOINT_PATH,
     Checkpoint,
     checkpoint_open,
 )
 from kumoi.ledger.errors import LedgerError
-from kumoi.ledger.note import MAX_NOTE_BYTES, VerifierKey
+from kumoi.ledger.note import MAX_NOTE_BYTES
 from kumoi.ledger.receipt import receipt_verify
 from kumoi.ledger.verify import Fetch, history_verify
 from kumoi.model.records import Event, Receipt
@@ -41,15 +41,13 @@ def file_write(path: Path, data: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """What a log must show: signed by `key`, cosigned by `quorum` of `witnesses`, grown out of what is kept.
+    """What a log must show: signed and cosigned as the `trust` says, and grown out of what is kept.
 
     `directory` holds the last verified checkpoint, and one that was refused, as evidence.
     """
 
     fetch: Fetch
-    key: VerifierKey
-    witnesses: Sequence[VerifierKey]
-    quorum: int
+    trust: Trust
     directory: Path
 
     def newest_check(self) -> None:
@@ -59,7 +57,8 @@ class Verifier:
     def event_check(self, receipt: Receipt) -> Event:
         """The event of a receipt, proven. Raises LedgerError where anything about it is not."""
         held = receipt_held(receipt, f"the receipt of {receipt.event.id}")
-        receipt_verify(held.receipt, held.entry, self.key, witnesses=self.witnesses, quorum=self.quorum)
+        trust = self.trust
+        receipt_verify(held.receipt, held.entry, trust.key, witnesses=trust.witnesses, quorum=trust.quorum)
         self._grown_check(held.receipt.checkpoint)
         return receipt.event
 
@@ -77,7 +76,7 @@ class Verifier:
         kept = self.directory / "checkpoint"
         if kept.exists():
             with kept.open("rb") as file:
-                old = checkpoint_open(file.read(MAX_NOTE_BYTES + 1), self.key).checkpoint
+                old = checkpoint_open(file.read(MAX_NOTE_BYTES + 1), self.trust.key).checkpoint
             try:
                 history_verify(self.fetch, old, new)
             except LedgerError:
@@ -86,7 +85,8 @@ class Verifier:
         file_write(kept, note)
 
     def _open(self, note: bytes) -> Checkpoint:
-        return checkpoint_open(note, self.key, witnesses=self.witnesses, quorum=self.quorum).checkpoint
+        trust = self.trust
+        return checkpoint_open(note, trust.key, witnesses=trust.witnesses, quorum=trust.quorum).checkpoint
 
 
 def events_verified(

@@ -21,6 +21,8 @@ from kumoi.model.routes import GatewayReport, RouteTable, ServiceRoute
 
 SILENT_S = 5.0
 """Not heard for so long, the gateway is taken for absent."""
+STARTING_S = 15.0
+"""For so long a gateway of the plane's own may take to be heard for the first time."""
 POLL_WAIT_MS = 1_000
 TIMEOUT_S = 3.0
 RETRY_S = 0.2
@@ -46,6 +48,9 @@ class Gateway(Protocol):
 
     def heard(self) -> Heard | None:
         """What it said last; None while it is silent."""
+
+    def is_starting(self) -> bool:
+        """Whether it is silent only because the plane has just started it, or is about to."""
 
     def publish(self, services: tuple[ServiceRoute, ...]) -> int:
         """Have these routes used. Returns the version of the table that holds them. Never raises."""
@@ -116,6 +121,8 @@ class GatewayLink:
         self._version = 0
         self._is_used = False
         self._used_s = 0.0
+        self._needed_s: float | None = None
+        self._was_heard = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="gateway-link", daemon=True)
 
@@ -139,10 +146,19 @@ class GatewayLink:
                 self._heard = None
             return self._heard
 
+    def is_starting(self) -> bool:
+        """See `Gateway.is_starting`. One that was heard and fell silent is none that starts."""
+        with self._lock:
+            if self._process is None or self._was_heard:
+                return False
+            return self._needed_s is None or time.monotonic() - self._needed_s < STARTING_S
+
     def publish(self, services: tuple[ServiceRoute, ...]) -> int:
         """See `Gateway.publish`. Asked again with the same routes it does nothing unless they were lost."""
         with self._lock:
             used = self._heard.report.table_version if self._heard else 0
+            if services and self._needed_s is None:
+                self._needed_s = time.monotonic()
             if services != self._routes:
                 self._routes, self._is_used = services, False
                 self._version = max(self._version, used) + 1
@@ -210,6 +226,7 @@ class GatewayLink:
                 _log.info("the gateway at %s answers", self._place)
             self._heard = Heard(report, since_us)
             self._heard_s = time.monotonic()
+            self._was_heard = True
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """The answer's body. One of `_ERRORS` where there is no good one."""

@@ -9,8 +9,9 @@ import msgspec
 
 from kumoi.core.autoscale.inputs import ScaleRules
 from kumoi.core.autoscale.inputs import Schedule as Window
-from kumoi.core.rollout import ConditionView, RevisionView, RolloutRules, ServiceView
-from kumoi.core.rollout_replicas import ReplicaView
+from kumoi.core.rollout import RevisionView, RolloutRules, ServiceView
+from kumoi.core.rollout_conditions import ConditionView
+from kumoi.core.rollout_replicas import Failure, ReplicaView
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.routes import (
     Endpoint,
@@ -65,6 +66,7 @@ def service_view(
     wanted: int,
     waiting: int,
     heard_us: int | None,
+    is_gateway_starting: bool,
     serving_failed_us: int | None,
 ) -> ServiceView:
     """What a rollout is decided on."""
@@ -81,6 +83,7 @@ def service_view(
                 runs[one.number].readiness.start_timeout_s * US_PER_S,
                 one.reason or "",
                 runs[one.number] == spec.run,
+                runs[one.number].port,
             )
             for one in read.revisions
         ),
@@ -96,10 +99,25 @@ def service_view(
         deleting=row.state == "deleting",
         failures=row.failures,
         retry_us=row.retry_us,
-        why=said.get("revision_failing", {}).get("why", ""),
+        last=_failure_said(said.get("revision_failing")),
+        given_up=_failure_said(said.get("revision_failed")),
         serving_failed_us=serving_failed_us,
         waiting=waiting,
         heard_us=heard_us,
+        is_gateway_starting=is_gateway_starting,
+        name=row.name,
+    )
+
+
+def _failure_said(params: Mapping[str, str] | None) -> Failure | None:
+    """The last failure as the condition that tells of it has kept it."""
+    if params is None:
+        return None
+    return Failure(
+        int(params["revision"]),
+        params["why"],
+        replica=params.get("replica", ""),
+        never_ran="never_ran" in params,
     )
 
 
@@ -124,6 +142,7 @@ def replica_view(
         has_ended=has_ended,
         is_lost=is_lost,
         failure=_failure(attempt) if has_ended or is_lost else "",
+        never_ran=attempt is not None and attempt.outcome == AttemptOutcome.START_FAILED,
         fell_with_host=attempt is not None and attempt.outcome in _WITH_HOST,
         ready=health.ready,
         unready_us=unready_us,

@@ -132,7 +132,7 @@ def services_activate(memory: ServicesMemory, gateway: Gateway, context: LoopCon
     """
     if memory.epoch != fence.epoch:
         memory.forget(fence.epoch)
-    look = _Pass(memory, context, fence, gateway.heard())
+    look = _Pass(memory, context, fence, gateway.heard(), gateway.is_starting())
     after_id = ""
     for _ in range(PAGES_MAX):
         page = context.store.read_wait(services_load, after_id, PAGE)
@@ -158,6 +158,7 @@ class _Pass:
     context: LoopContext
     fence: Fence
     heard: Heard | None
+    is_gateway_starting: bool
     routes: list[ServiceRoute] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     more: bool = False
@@ -240,6 +241,7 @@ def _service_keep(
         wanted=_wanted(read, rules, scale, now_us),
         waiting=traffic.waiting if traffic else 0,
         heard_us=heard.since_us if heard else None,
+        is_gateway_starting=look.is_gateway_starting,
         serving_failed_us=mine.serving_failed_us,
     )
     steps = rollout.decide(view, now_us)

@@ -1,12 +1,20 @@
-"""Ask one witness for its cosignature, over HTTP (C2SP tlog-witness)."""
+"""Ask one witness for its cosignature, over HTTP (C2SP tlog-witness).
 
-from collections.abc import Callable
+A witness is somebody else's. Whatever it answers, and however slowly, costs a bounded time and a bounded
+memory and changes nothing for the next question, which has a connection of its own. No redirect is followed,
+no cookie taken, nothing decoded.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
-import httpx
+import httpcore
 
 from kumoi.ledger.checkpoint import Checkpoint, cosignature_verify
-from kumoi.ledger.encoding import decimal_parse, text_shown, utf8_parse
+from kumoi.ledger.encoding import decimal_parse, utf8_parse
 from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.note import MAX_NOTE_BYTES, Signature, VerifierKey, signatures_parse
 from kumoi.ledger.witness import (
@@ -15,17 +23,31 @@ from kumoi.ledger.witness import (
     AddCheckpoint,
     add_checkpoint_format,
 )
+from kumoi.loops.deadline import DeadlineBackend
 
-TIMEOUT_S = 5.0
-ASKS_MAX = 3
-"""The first may be told where the witness is; between that and the second another plane may have asked."""
+ASK_S = 5.0
+"""A witness has so long for its answer, whole."""
+TRIES_MAX = 3
+"""The first may be told where the witness is; before the second another plane may have asked."""
 
 Prove = Callable[[int, int], tuple[bytes, ...]]
 """The consistency proof from an older size to a newer one."""
 
+_HEADERS: Mapping[bytes | str, bytes | str] = {
+    "content-type": "text/plain; charset=utf-8",
+    "accept-encoding": "identity",
+}
+_NETWORK = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+)
+_log = logging.getLogger(__name__)
+
 
 class WitnessFailed(Exception):
-    """The witness did not cosign; the message says why."""
+    """The witness did not cosign; the message says why in words of ours, fit for everybody to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,39 +59,52 @@ class Witness:
 
 
 def cosignature_ask(
-    client: httpx.Client, witness: Witness, checkpoint: Checkpoint, note: bytes, known: int, prove: Prove
+    witness: Witness, checkpoint: Checkpoint, note: bytes, known: int, prove: Prove
 ) -> Signature:
     """The verified cosignature of `checkpoint`, signed as `note`, by a witness last known at size `known`.
 
     Raises WitnessFailed where there is none: it does not answer, refuses, or has seen more than the log has.
     """
-    for _ in range(ASKS_MAX):
-        body = add_checkpoint_format(AddCheckpoint(known, prove(known, checkpoint.size), note))
-        status, media_type, answer = _post(client, f"{witness.url.rstrip('/')}/{ADD_CHECKPOINT_PATH}", body)
-        if status == httpx.codes.OK:
-            return _own_signature(answer, witness.key, checkpoint)
-        if status != httpx.codes.CONFLICT or media_type != SIZE_MEDIA_TYPE:
-            raise WitnessFailed(f"it answered {status}: {text_shown(answer.decode('utf-8', 'replace'))}")
-        known = _size(answer)
-        if known > checkpoint.size:
-            raise WitnessFailed(
-                f"it cosigned {known} entries where the log has {checkpoint.size}: the log was set back"
-            )
-    raise WitnessFailed(f"its size changed {ASKS_MAX} times while it was asked")
+    end_s = time.monotonic() + ASK_S
+    url = f"{witness.url.rstrip('/')}/{ADD_CHECKPOINT_PATH}"
+    with httpcore.ConnectionPool(network_backend=DeadlineBackend(end_s)) as http:
+        for _ in range(TRIES_MAX):
+            request = AddCheckpoint(known, prove(known, checkpoint.size), note)
+            status, media_type, answer = _post(http, url, add_checkpoint_format(request))
+            if status == HTTPStatus.OK:
+                return _own_signature(answer, witness.key, checkpoint)
+            known = _known_told(status, media_type, answer)
+            if known > checkpoint.size:
+                raise WitnessFailed("it cosigned more entries than the log has: the log was set back")
+    raise WitnessFailed(f"its size changed {TRIES_MAX} times while it was asked")
 
 
-def _post(client: httpx.Client, url: str, body: bytes) -> tuple[int, str, bytes]:
-    """Status, media type and body of the answer, as much of it as a note may have."""
+def _post(http: httpcore.ConnectionPool, url: str, body: bytes) -> tuple[int, str, bytes]:
+    """Status, media type and body of the answer, which is never longer than a note may be."""
     received = bytearray()
     try:
-        with client.stream("POST", url, content=body) as answer:
-            for chunk in answer.iter_bytes():
+        with http.stream("POST", url, headers=_HEADERS, content=body) as answer:
+            for chunk in answer.iter_stream():
                 received += chunk
                 if len(received) > MAX_NOTE_BYTES:
                     raise WitnessFailed(f"its answer is longer than {MAX_NOTE_BYTES} bytes")
-            return answer.status_code, answer.headers.get("content-type", ""), bytes(received)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise WitnessFailed(f"it does not answer: {str(error) or type(error).__name__}") from error
+            headers = {name.lower(): value for name, value in answer.headers}
+            return answer.status, headers.get(b"content-type", b"").decode("latin-1"), bytes(received)
+    # A host name that is none is a ValueError.
+    except (*_NETWORK, OSError, ValueError) as error:
+        _log.info("%s: %s", url, str(error) or type(error).__name__)
+        raise WitnessFailed("it does not answer") from error
+
+
+def _known_told(status: int, media_type: str, answer: bytes) -> int:
+    """The size that the witness says it is at; WitnessFailed where it says something else."""
+    if status == HTTPStatus.CONFLICT and media_type == SIZE_MEDIA_TYPE:
+        return _size(answer)
+    if status == HTTPStatus.CONFLICT:
+        raise WitnessFailed("it cosigned another tree of this size: the log shows two histories")
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        raise WitnessFailed("it cosigned what this log does not contain: the log was rewritten")
+    raise WitnessFailed(f"it answered {status}")
 
 
 def _own_signature(answer: bytes, key: VerifierKey, checkpoint: Checkpoint) -> Signature:
@@ -80,12 +115,12 @@ def _own_signature(answer: bytes, key: VerifierKey, checkpoint: Checkpoint) -> S
                 cosignature_verify(checkpoint, signature, key)
                 return signature
     except LedgerError as error:
-        raise WitnessFailed(f"its cosignature is none: {error}") from error
-    raise WitnessFailed(f"its answer has no signature of {key.name}")
+        raise WitnessFailed("its cosignature does not verify") from error
+    raise WitnessFailed("its answer has no signature of its key")
 
 
 def _size(answer: bytes) -> int:
     try:
         return decimal_parse(utf8_parse(answer, "a size").removesuffix("\n"), "a size")
     except LedgerError as error:
-        raise WitnessFailed(f"its answer is none: {error}") from error
+        raise WitnessFailed("its answer is no size") from error

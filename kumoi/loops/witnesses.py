@@ -4,128 +4,181 @@ Nothing is kept that a witness could not tell again: what a crash forgets is ask
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
-import httpx
-
-from kumoi.ledger.checkpoint import Checkpoint
+from kumoi.ledger.checkpoint import Checkpoint, checkpoint_open
 from kumoi.ledger.note import Signature, VerifierKey, note_extend, vkey_format
 from kumoi.ledger.tree import consistency_prove
 from kumoi.loops.context import LoopContext
-from kumoi.loops.witness_asking import TIMEOUT_S, Witness, WitnessFailed, cosignature_ask
+from kumoi.loops.witness_asking import ASK_S, Prove, Witness, WitnessFailed, cosignature_ask
 from kumoi.store.database import Store
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.log import LogHead, StoredTiles, head_read
 from kumoi.store.witnesses import WitnessState, witness_states, witnesses_write
-from kumoi.store.writer import Fence
+from kumoi.store.writer import Fence, Row
 
-FAILURE_MAX = 400
+GRACE_S = 0.5
+"""So long a complete quorum waits for the other witnesses before it is published."""
+FAILURES_TOLD = 3
+"""A witness that failed so often in a row is told of."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Quorum:
-    """The witnesses of the log `origin`, and how many of them must have cosigned what is published."""
+    """The log's key, its witnesses, and how many of them must have cosigned what is published.
 
-    origin: str
+    `rules` names both: what was published under other rules is not shown under these.
+    """
+
+    log: VerifierKey
     needed: int
     witnesses: tuple[Witness, ...]
+    rules: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a witness said of the head `root`: its cosignature, or why there is none."""
+
+    witness: Witness
+    root: bytes
+    size: int
+    said: Signature | str
 
 
 @dataclass(slots=True)
 class WitnessesMemory:
-    """Cosignatures of the newest head by witness, as they come, and connections that stay open."""
+    """Cosignatures of the newest head as they come, whether they are written, and who is being asked."""
 
     root: bytes = b""
     signed: dict[VerifierKey, Signature] = field(default_factory=dict)
-    client: httpx.Client = field(
-        default_factory=lambda: httpx.Client(timeout=TIMEOUT_S, trust_env=False, follow_redirects=False)
-    )
+    is_written: bool = False
+    asked: set[VerifierKey] = field(default_factory=set)
+    answers: "queue.SimpleQueue[Answer]" = field(default_factory=queue.SimpleQueue)
 
 
 def witnesses_activate(memory: WitnessesMemory, quorum: Quorum, context: LoopContext, fence: Fence) -> bool:
     """Ask whoever did not cosign the newest head yet; publish it when enough did."""
-    head = context.store.read_wait(head_read, quorum.origin)
+    if not quorum.witnesses:
+        return False
+    head = context.store.read_wait(head_read, quorum.log.name)
     if head is None:
         return False
     if memory.root != head.root:
-        memory.root, memory.signed = head.root, {}
+        memory.root, memory.signed, memory.is_written = head.root, {}, False
     missing = [one for one in quorum.witnesses if one.key not in memory.signed]
-    if not missing:
+    if not missing and memory.is_written:
         return False
     states = context.store.read_wait(witness_states)
-    answers = _ask_all(memory.client, context.store, head, missing, states)
-    memory.signed |= {one.key: said for one, said in answers if isinstance(said, Signature)}
-    published = None
-    if len({key.public_key for key in memory.signed}) >= quorum.needed:
-        note = note_extend(head.checkpoint.encode(), memory.signed.values())
-        published = replace(head, checkpoint=note.decode())
-    _keep(context, fence, answers, states, published, head.size)
+    for witness in missing:
+        _ask_begin(memory, context.store, head, states, witness)
+    answers = list(_answers(memory, quorum))
+    silent = [one for one in missing if one.key in memory.asked]
+    answers += [Answer(one, head.root, head.size, "it does not answer") for one in silent]
+    _keep(context, fence, answers, states, _published(memory, quorum, head), quorum)
+    memory.is_written = True
     return False
 
 
-def _ask_all(
-    client: httpx.Client,
+def _ask_begin(
+    memory: WitnessesMemory,
     store: Store,
     head: LogHead,
-    witnesses: Sequence[Witness],
-    states: dict[str, WitnessState],
-) -> list[tuple[Witness, Signature | str]]:
-    """Each witness with its cosignature, or why there is none. All are asked at once: one may be slow."""
-    ask = partial(_ask, client, store, head, states)
-    with ThreadPoolExecutor(len(witnesses), thread_name_prefix="witnesses") as threads:
-        return list(zip(witnesses, threads.map(ask, witnesses), strict=True))
-
-
-def _ask(
-    client: httpx.Client, store: Store, head: LogHead, states: dict[str, WitnessState], witness: Witness
-) -> Signature | str:
+    states: Mapping[str, WitnessState],
+    witness: Witness,
+) -> None:
+    """Ask on a thread of its own, one question at a time: a slow witness costs its own time only."""
+    if witness.key in memory.asked:
+        return
+    memory.asked.add(witness.key)
     state = states.get(vkey_format(witness.key))
-    checkpoint = Checkpoint(head.origin, head.size, head.root)
+    known = min(state.size, head.size) if state else 0
 
+    def ask() -> None:
+        said: Signature | str
+        try:
+            checkpoint = Checkpoint(head.origin, head.size, head.root)
+            said = cosignature_ask(witness, checkpoint, head.checkpoint.encode(), known, _prover(store))
+        except WitnessFailed as error:
+            said = str(error)
+        except Exception:
+            _log.exception("witness %s could not be asked", witness.key.name)
+            said = "it could not be asked"
+        memory.answers.put(Answer(witness, head.root, head.size, said))
+
+    threading.Thread(target=ask, name="witness", daemon=True).start()
+
+
+def _prover(store: Store) -> Prove:
     def prove(old_size: int, size: int) -> tuple[bytes, ...]:
         if not old_size:
             return ()
         return store.read_wait(lambda connection: consistency_prove(StoredTiles(connection), old_size, size))
 
-    known = min(state.size, head.size) if state else 0
-    try:
-        return cosignature_ask(client, witness, checkpoint, head.checkpoint.encode(), known, prove)
-    except WitnessFailed as error:
-        return str(error)[:FAILURE_MAX]
+    return prove
+
+
+def _answers(memory: WitnessesMemory, quorum: Quorum) -> Iterator[Answer]:
+    """Answers as they come, until all have come, the time is up, or the quorum was complete for a while."""
+    until_s = time.monotonic() + ASK_S
+    while memory.asked:
+        try:
+            answer = memory.answers.get(timeout=max(0.0, until_s - time.monotonic()))
+        except queue.Empty:
+            return
+        memory.asked.discard(answer.witness.key)
+        if answer.root == memory.root and isinstance(answer.said, Signature):
+            memory.signed[answer.witness.key] = answer.said
+            if len(memory.signed) == quorum.needed:
+                until_s = min(until_s, time.monotonic() + GRACE_S)
+        yield answer
+
+
+def _published(memory: WitnessesMemory, quorum: Quorum, head: LogHead) -> LogHead | None:
+    """The head with its cosignatures, once there are enough; verified as everybody would."""
+    if len(memory.signed) < quorum.needed:
+        return None
+    note = note_extend(head.checkpoint.encode(), memory.signed.values())
+    keys = [one.key for one in quorum.witnesses]
+    checkpoint_open(note, quorum.log, witnesses=keys, quorum=quorum.needed)
+    return replace(head, checkpoint=note.decode())
 
 
 def _keep(
     context: LoopContext,
     fence: Fence,
-    answers: Iterable[tuple[Witness, Signature | str]],
-    before: dict[str, WitnessState],
+    answers: Sequence[Answer],
+    before: Mapping[str, WitnessState],
     published: LogHead | None,
-    size: int,
+    quorum: Quorum,
 ) -> None:
-    """Write what was heard. A witness that begins or ends to fail is an event of the platform's."""
-    now_us, states, told = context.clock_us(), [], []
-    for witness, said in answers:
-        vkey = vkey_format(witness.key)
-        old = before.get(vkey, WitnessState(vkey))
-        if isinstance(said, Signature):
-            new = WitnessState(vkey, size, now_us)
+    """Write what was heard. A witness that goes on failing, and one that is back, are events."""
+    now_us = context.clock_us()
+    states, told = dict(before), []
+    for answer in answers:
+        vkey = vkey_format(answer.witness.key)
+        old = states.get(vkey, WitnessState(vkey))
+        if isinstance(answer.said, Signature):
+            new = WitnessState(vkey, answer.size, now_us)
         else:
-            new = replace(old, failure=said, failed_us=now_us)
-        states.append(new)
-        if bool(old.failure) != bool(new.failure):
-            action = "witness_fail" if new.failure else "witness_return"
-            told.append(_event(context, action, witness, new))
-            _log.warning("witness %s: %s", witness.key.name, new.failure or "cosigns again")
-    context.store.transact_wait(fence, witnesses_write, states, published, told)
+            new = replace(old, failure=answer.said, failed_us=now_us, failures=old.failures + 1)
+        states[vkey] = new
+        if new.failures == FAILURES_TOLD:
+            told.append(_event(context, "witness_fail", answer.witness, new))
+        elif not new.failures and old.failures >= FAILURES_TOLD:
+            told.append(_event(context, "witness_return", answer.witness, new))
+    changed = [state for vkey, state in states.items() if state != before.get(vkey)]
+    context.store.transact_wait(fence, witnesses_write, changed, published, quorum.rules, told)
 
 
-def _event(context: LoopContext, action: str, witness: Witness, state: WitnessState) -> dict[str, object]:
-    detail = {"witness": witness.key.name, "vkey": state.vkey, "failure": state.failure}
+def _event(context: LoopContext, action: str, witness: Witness, state: WitnessState) -> Row:
+    _log.warning("%s: %s: %s", action, witness.key.name, state.failure or "it cosigns again")
     organization = context.platform_organization_id
     return event_row(
         action,
@@ -133,5 +186,5 @@ def _event(context: LoopContext, action: str, witness: Witness, state: WitnessSt
         actor=SYSTEM_ACTOR,
         resource=organization,
         organization=organization,
-        detail=detail,
+        detail={"witness": witness.key.name, "vkey": state.vkey, "failure": state.failure},
     )

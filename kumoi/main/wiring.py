@@ -44,6 +44,7 @@ from kumoi.store.files import FileStore
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
 from kumoi.store.vault import Vault, key_file_ensure, key_file_read
+from kumoi.store.witnesses import published_forget
 
 MACHINES_REST_S = 1.0
 """Providers are not asked more often than this."""
@@ -65,7 +66,9 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         founded = _region_ensure(store, settings)
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
-    rules, quorum = witnesses_read(settings.witnesses_file, settings.origin)
+    rules, quorum = witnesses_read(settings.witnesses_file, signer.key)
+    if not rules.witnesses:
+        store.transact_wait(None, published_forget)
     region = Region(
         name=founded.name,
         cell=founded.cell,
@@ -74,6 +77,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         log_origin=settings.origin,
         log_vkey=vkey_format(signer.key),
         log_witnesses=rules,
+        log_rules=quorum.rules,
     )
     vault = Vault(secrets_key)
     engines = _engines_build(settings, founded.incarnation)

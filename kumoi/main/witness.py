@@ -38,7 +38,7 @@ def witness(data_dir: Path, name: str, logs: tuple[str, ...], listen: str) -> No
     """Cosign what logs show, as long as each shows one history, until stopped."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        keys = [vkey_parse(log) for log in logs]
+        keys = _keys(logs)
         host, port = address_split(listen)
     except (LedgerError, ValueError) as error:
         raise click.UsageError(str(error)) from error
@@ -49,6 +49,17 @@ def witness(data_dir: Path, name: str, logs: tuple[str, ...], listen: str) -> No
     except (LedgerError, OSError, ValueError) as error:
         click.echo(f"kumoi witness: {error}", err=True)
         sys.exit(1)
+
+
+def _keys(logs: tuple[str, ...]) -> list[VerifierKey]:
+    """The keys of the logs. Raises LedgerError, or ValueError where one is of another kind or named twice."""
+    keys = [vkey_parse(log) for log in logs]
+    for key in keys:
+        if key.signature_type is not SignatureType.ED25519:
+            raise ValueError(f"{key.name}: this is the key of a witness; --log takes the keys of logs")
+    if len({key.name for key in keys}) < len(keys):
+        raise ValueError("two --log keys have the same name: a log has one key")
+    return keys
 
 
 async def _serve(signer: Signer, keys: list[VerifierKey], records: Records, address: tuple[str, int]) -> None:
@@ -69,5 +80,5 @@ async def _serve(signer: Signer, keys: list[VerifierKey], records: Records, addr
         await asyncio.wait([serving, asyncio.create_task(stopped.wait())], return_when="FIRST_COMPLETED")
     finally:
         server.stop()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
             await asyncio.wait_for(serving, STOP_S)

@@ -10,7 +10,7 @@ WITNESSES_MAX = 16
 class WitnessAddress(Struct, frozen=True, forbid_unknown_fields=True):
     """A witness: where it is asked (`add-checkpoint` is below `url`), and its verifier key (C2SP vkey)."""
 
-    url: Annotated[str, Meta(min_length=1, max_length=400, pattern=r"^https?://[^\s?#]+$(?!\n)")]
+    url: Annotated[str, Meta(min_length=1, max_length=400, pattern=r"^https?://[^\s?#@]+$(?!\n)")]
     vkey: Annotated[str, Meta(min_length=1, max_length=400)]
 
 
@@ -26,7 +26,6 @@ class WitnessSeen(Struct, frozen=True):
 
     name: str
     vkey: str
-    url: str
     size: int
     cosigned_at: str | None
     failure: str

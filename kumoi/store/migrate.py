@@ -33,6 +33,7 @@ def migrate(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
         current = _current(connection)
         if current == HEAD:
+            _whole_check(connection)
             return
         if current is None:
             _create(connection)
@@ -48,6 +49,15 @@ def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _whole_check(connection: Connection) -> None:
+    """Before the first release a schema still changes without a new number."""
+    lacking = metadata.tables.keys() - set(inspect(connection).get_table_names())
+    if lacking:
+        raise StoreError(
+            f"the database lacks {min(lacking)}: an unreleased version made it; begin with an empty database"
+        )
 
 
 def _create(connection: Connection) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table, and_, delete, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import ColumnElement
 
@@ -14,23 +14,30 @@ from kumoi.store.writer import Row, insert_many
 
 @dataclass(frozen=True, slots=True)
 class WitnessState:
-    """What is known of a witness, by its key. `failure` is empty once it cosigned again."""
+    """What is known of a witness, by its key. `failures` in a row; none and no `failure` once it cosigned."""
 
     vkey: str
     size: int = 0
     cosigned_us: int | None = None
     failure: str = ""
     failed_us: int | None = None
+    failures: int = 0
 
 
 _STATE = [field.name for field in fields(WitnessState)]
 
 
-def published_read(connection: Connection, origin: str) -> LogHead | None:
-    """The newest state of the log with the cosignatures it was published with; None before the first."""
+def published_read(connection: Connection, origin: str, rules: str) -> LogHead | None:
+    """The newest state of the log with the cosignatures that it was published with under these `rules`."""
     table = log_published
-    row = connection.execute(select(table).where(table.c.origin == origin)).one_or_none()
+    statement = select(table).where(table.c.origin == origin, table.c.rules == rules)
+    row = connection.execute(statement).one_or_none()
     return None if row is None else LogHead(row.origin, row.size, row.root, row.checkpoint, row.at_us)
+
+
+def published_forget(connection: Connection) -> None:
+    """For a log without witnesses: it is shown as it grows, and what they saw must not come back."""
+    connection.execute(delete(log_published))
 
 
 def witness_states(connection: Connection) -> dict[str, WitnessState]:
@@ -40,15 +47,21 @@ def witness_states(connection: Connection) -> dict[str, WitnessState]:
 
 
 def witnesses_write(
-    connection: Connection, states: Sequence[WitnessState], published: LogHead | None, told: Sequence[Row]
+    connection: Connection,
+    states: Sequence[WitnessState],
+    published: LogHead | None,
+    rules: str,
+    told: Sequence[Row],
 ) -> None:
     """Keep what was heard and the events `told` of it, and publish a cosigned head: never an older one."""
     insert_many(connection, events, told)
     if states:
         _upsert(connection, log_witnesses, "vkey", [asdict(one) for one in states])
     if published is not None:
-        newer = log_published.c.size <= published.size
-        _upsert(connection, log_published, "origin", [asdict(published)], newer)
+        table = log_published
+        same = and_(table.c.size == published.size, table.c.root == published.root)
+        newer = or_(table.c.size < published.size, same)
+        _upsert(connection, table, "origin", [asdict(published) | {"rules": rules}], newer)
 
 
 def _upsert(

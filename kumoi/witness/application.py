@@ -1,5 +1,6 @@
 """The witness over HTTP (C2SP tlog-witness): `POST /add-checkpoint`, and `GET /vkey` for its key."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -19,6 +20,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+BODY_S = 10.0
 _TEXT = "text/plain; charset=utf-8"
 _STATUSES: tuple[tuple[type[LedgerError], int], ...] = (
     (UnknownLogError, 404),
@@ -56,7 +58,11 @@ class WitnessApplication:
         await send({"type": "http.response.body", "body": answer})
 
     async def _add(self, receive: Receive) -> tuple[int, str, bytes]:
-        body = await _body_read(receive)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _body_read(receive)
+        except TimeoutError:
+            return 408, _TEXT, b"the request did not come in time\n"
         if body is None:
             return 413, _TEXT, b"a request has at most %d bytes\n" % MAX_REQUEST_BYTES
         try:

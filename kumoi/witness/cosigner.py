@@ -40,7 +40,7 @@ class Cosigner:
             )
         seen = self._seen(origin)
         checkpoint = checkpoint_judge(request, self._logs[origin], seen)
-        if checkpoint != seen:
+        if checkpoint != seen or not self._records.is_durable(origin):
             self._records.write(origin, request.checkpoint)
         return signatures_format([cosignature_sign(checkpoint, self._signer, self._clock_s())]).encode()
 

@@ -16,6 +16,7 @@ class Records:
         """Raises OSError where another witness holds the directory: two would sign two histories."""
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
+        self._durable: set[str] = set()
         self._lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,6 +40,7 @@ class Records:
 
     def write(self, origin: str, checkpoint: bytes) -> None:
         """Replace it durably: when this returns, no crash and no power cut brings the older one back."""
+        self._durable.discard(origin)
         path = self._path(origin)
         part = path.with_suffix(".part")
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
@@ -51,6 +53,11 @@ class Records:
             os.fsync(directory)
         finally:
             os.close(directory)
+        self._durable.add(origin)
+
+    def is_durable(self, origin: str) -> bool:
+        """Whether this process wrote the record of the log whole: what was found may be lost yet."""
+        return origin in self._durable
 
     def _path(self, origin: str) -> Path:
         return self._directory / f"{hashlib.sha256(origin.encode()).hexdigest()}.checkpoint"

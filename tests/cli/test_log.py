@@ -7,9 +7,10 @@ from hashlib import sha256
 import fake_rows as rows
 import pytest
 
-from kumoi.ledger.note import Signer, vkey_format
+from kumoi.ledger.note import SignatureType, Signer, vkey_format
 
 pytestmark = pytest.mark.usefixtures("logged_in")
+WITNESS = vkey_format(Signer("w.example", b"\1" * 32, SignatureType.COSIGNATURE_V1).key)
 EVENT = rows.id_make("evt", 2)
 
 
@@ -177,7 +178,16 @@ def test_the_public_log_needs_no_token(kumoi, plane, vkey, monkeypatch):
 
 
 def test_a_quorum_of_witnesses_is_asked_for(kumoi, vkey, mirror):
-    assert kumoi("log", "verify", "--dir", mirror, "--vkey", vkey, "--quorum", "1").code == 8
+    assert kumoi("log", "verify", "--dir", mirror, "--vkey", vkey, "--witness", WITNESS).code == 8
+
+
+def test_a_trust_that_cannot_be_is_a_mistake_and_no_evidence(kumoi, vkey, mirror):
+    verify = ("log", "verify", "--dir", mirror, "--vkey", vkey)
+    assert "--quorum" in kumoi(*verify, "--quorum", "1").err
+    assert "--quorum" in kumoi(*verify, "--witness", WITNESS, "--witness", WITNESS, "--quorum", "2").err
+    assert "--witness" in kumoi(*verify, "--witness", vkey).err
+    assert "--vkey" in kumoi("log", "verify", "--dir", mirror, "--vkey", WITNESS).err
+    assert kumoi(*verify, "--quorum", "1").code == 2
 
 
 def test_a_mirror_that_is_older_than_a_receipt_accuses_nobody(kumoi, plane, vkey, mirror, tmp_path):

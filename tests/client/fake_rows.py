@@ -106,9 +106,9 @@ WITNESSED = WitnessedLog(
     603,
     600,
     (
-        WitnessSeen("w.example/1", "w.example/1+key", "https://w.example/1", 600, AT, "", None),
+        WitnessSeen("w.example/1", "w.example/1+key", 600, AT, "", None),
         WitnessSeen(
-            "w.example/2", "w.example/2+key", "https://w.example/2", 0, None, "it does not answer", AT
+            "w.example/2", "w.example/2+key", 0, None, "it does not answer", AT
         ),
     ),
 )

@@ -7,7 +7,7 @@ import msgspec
 from fake_rows import AT, ORG, PROJECT, USER, Asked, Reply, id_make, missing, problem, reply
 from msgspec.structs import replace
 
-from kumoi.core.rollout import CONDITIONS
+from kumoi.core.rollout_conditions import ADVICE, CONDITIONS
 from kumoi.model.ids import IdKind
 from kumoi.model.services import (
     Condition,
@@ -26,7 +26,7 @@ from kumoi.web.text import Reader, Texts
 
 WHY = {"revision": "2", "failures": "3", "why": "it fell", "retry_at": AT}
 FAILING = Condition("revision_failing", AT, WHY)
-FAILING_TEXT = CONDITIONS["revision_failing"].format(**WHY)
+FAILING_TEXT = "; ".join([CONDITIONS["revision_failing"], ADVICE["retry_at"]]).format(**WHY)
 TEXTS = Texts()
 
 

@@ -1,21 +1,27 @@
 """The log's witnesses, who are processes of their own: what is published was seen by enough of them."""
 
-from collections.abc import Iterator
+import contextlib
+import gzip
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loop_world import World
 from witness_process import Witness as WitnessProcess
 
 from kumoi.ledger.checkpoint import Checkpoint, checkpoint_open, checkpoint_sign
-from kumoi.ledger.note import Signer, vkey_format
+from kumoi.ledger.note import SignatureType, Signer, vkey_format
+from kumoi.loops import witness_asking
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.witness_asking import Witness
-from kumoi.loops.witnesses import Quorum, WitnessesMemory, witnesses_activate
+from kumoi.loops.witnesses import FAILURES_TOLD, Quorum, WitnessesMemory, witnesses_activate
 from kumoi.store import schema
 from kumoi.store.database import Store
 from kumoi.store.log import LogHead, head_read
-from kumoi.store.witnesses import WitnessState, published_read, witness_states
+from kumoi.store.witnesses import WitnessState, published_forget, published_read, witness_states
 
 SIGNER = Signer("kumoi.local/witnessed", b"\x09" * 32)
 
@@ -27,7 +33,7 @@ class Watched:
         self.world, self.directory = world, directory
         self.fence = next(iter(world.fences.values()))
         self.processes: list[WitnessProcess] = []
-        self.quorum = Quorum(SIGNER.name, 0, ())
+        self.quorum = Quorum(SIGNER.key, 0, ())
         self.memory = WitnessesMemory()
 
     @property
@@ -40,9 +46,12 @@ class Watched:
         self.processes.append(process)
         return process
 
-    def ask(self, needed: int, *witnesses: WitnessProcess) -> None:
-        asked = tuple(Witness(f"http://127.0.0.1:{one.port}/", one.key) for one in witnesses)
-        self.quorum = Quorum(SIGNER.name, needed, asked)
+    def ask(self, needed: int, *witnesses: WitnessProcess | Witness, rules: str = "rules") -> None:
+        asked = tuple(
+            one if isinstance(one, Witness) else Witness(f"http://127.0.0.1:{one.port}/", one.key)
+            for one in witnesses
+        )
+        self.quorum = Quorum(SIGNER.key, needed, asked, rules)
 
     def grow(self) -> LogHead:
         ledger_activate(self.world.context, SIGNER, self.fence)
@@ -52,7 +61,7 @@ class Watched:
 
     def look(self) -> LogHead | None:
         witnesses_activate(self.memory, self.quorum, self.world.context, self.fence)
-        return self.store.read_wait(published_read, SIGNER.name)
+        return self.store.read_wait(published_read, SIGNER.name, self.quorum.rules)
 
     def states(self) -> list[WitnessState]:
         known = self.store.read_wait(witness_states)
@@ -67,7 +76,6 @@ class Watched:
 def watched(world_of_each: World, tmp_path: Path) -> Iterator[Watched]:
     made = Watched(world_of_each, tmp_path)
     yield made
-    made.memory.client.close()
     for process in made.processes:
         if process.process.poll() is None:
             process.end()
@@ -98,6 +106,9 @@ def test_without_its_quorum_nothing_new_is_published(watched: Watched) -> None:
     assert published is not None
     assert published.size == before.size
     assert "does not answer" in watched.states()[1].failure
+    assert watched.told() == []
+    for _ in range(FAILURES_TOLD):
+        watched.look()
     assert watched.told() == ["witness_fail"]
     again = watched.witness("w2")
     watched.ask(2, first, again)
@@ -128,7 +139,6 @@ def test_a_plane_that_forgot_everything_asks_again(watched: Watched) -> None:
     for _ in range(2):
         watched.grow()
         watched.look()
-    watched.memory.client.close()
     watched.memory = WitnessesMemory()
     watched.store.transact_wait(None, lambda connection: connection.execute(schema.log_witnesses.delete()))
     head, published = watched.grow(), watched.look()
@@ -157,3 +167,90 @@ def head_overwrite(store: Store, size: int, root: bytes, checkpoint: str) -> Non
     """What an operator can do who owns the database and the log's key."""
     statement = schema.log_heads.update().values(size=size, root=root, checkpoint=checkpoint)
     store.transact_wait(None, lambda connection: connection.execute(statement))
+
+
+class Rogue:
+    """A witness that answers what `reply` writes, for as long as it likes."""
+
+    def __init__(self, reply: Callable[[socket.socket, threading.Event], None]) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.over = threading.Event()
+        self.requests: list[bytes] = []
+        self.reply = reply
+        self.key = Signer("rogue.example", b"\2" * 32, SignatureType.COSIGNATURE_V1).key
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def witness(self) -> Witness:
+        return Witness(f"http://127.0.0.1:{self.listener.getsockname()[1]}", self.key)
+
+    def _serve(self) -> None:
+        while not self.over.is_set():
+            with contextlib.suppress(OSError), self.listener.accept()[0] as connection:
+                self.requests.append(connection.recv(1 << 16))
+                self.reply(connection, self.over)
+
+    def end(self) -> None:
+        self.over.set()
+        self.listener.close()
+
+
+def trickle(connection: socket.socket, over: threading.Event) -> None:
+    """A byte of the head now and then: no single read ever takes long."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+    while not over.wait(0.05):
+        connection.sendall(b"x")
+
+
+def bomb(connection: socket.socket, _over: threading.Event) -> None:
+    """Few bytes that would be many, were they decoded; and a cookie to be carried to everybody."""
+    body = gzip.compress(gzip.compress(bytes(64 << 20)))
+    head = f"content-encoding: gzip, gzip\r\nset-cookie: a={'x' * 4000}\r\ncontent-length: {len(body)}"
+    connection.sendall(b"HTTP/1.1 200 OK\r\n" + head.encode() + b"\r\n\r\n" + body)
+
+
+def endless(connection: socket.socket, over: threading.Event) -> None:
+    """An answer that has no end."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while not over.is_set():
+        connection.sendall(b"x" * 65_536)
+
+
+@pytest.mark.parametrize("reply", [trickle, bomb, endless])
+def test_a_rogue_witness_keeps_nobody_from_publishing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, reply: Any
+) -> None:
+    monkeypatch.setattr(witness_asking, "ASK_S", 1.0)
+    honest, rogue = watched.witness("w1"), Rogue(reply)
+    try:
+        watched.ask(1, rogue.witness, honest)
+        for _ in range(3):
+            head, published = watched.grow(), watched.look()
+            assert published is not None
+            assert published.size == head.size
+        while watched.memory.asked:
+            watched.look()
+        assert watched.states()[0].failure
+        assert all(b"cookie" not in request.lower() for request in rogue.requests)
+    finally:
+        rogue.end()
+
+
+def test_an_address_that_is_none_is_that_witness_s_failure_only(watched: Watched) -> None:
+    honest = watched.witness("w1")
+    nowhere = Witness("http://a..b/", Signer("x.example", b"\3" * 32, SignatureType.COSIGNATURE_V1).key)
+    watched.ask(1, nowhere, honest)
+    head, published = watched.grow(), watched.look()
+    assert published is not None
+    assert published.size == head.size
+    assert "does not answer" in watched.states()[0].failure
+
+
+def test_what_was_published_under_other_rules_is_not_shown(watched: Watched) -> None:
+    only = watched.witness("w1")
+    watched.ask(1, only)
+    watched.grow()
+    assert watched.look() is not None
+    assert watched.store.read_wait(published_read, SIGNER.name, "other rules") is None
+    watched.store.transact_wait(None, published_forget)
+    assert watched.store.read_wait(published_read, SIGNER.name, "rules") is None

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from kumoi.main.witnesses_file import witnesses_read
 from kumoi.store.vault import key_file_ensure
 
 ORIGIN = "kumoi.local/region-1"
+PAGE = Path(__file__).parents[2] / "docs" / "tenant" / "verify-us.md"
 
 
 class Plane:
@@ -182,18 +184,55 @@ def test_a_history_that_was_rewritten_and_signed_again_is_noticed_by_whoever_wat
     assert (kept / "checkpoint.refused").exists()
 
 
+def test_what_the_page_says_works_with_openssl(region: Region, tmp_path: Path) -> None:
+    token = region.tenant()
+    now = region.told()["size"]
+    region.until(lambda found: found["published_size"] > now)
+    exported = region.kumoi("log", "export", "-o", str(tmp_path / "events.json"), token=token)
+    assert exported.returncode == 0, exported.stderr
+    script = "set -euo pipefail\n" + "\n".join(re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL))
+    given = {"URL": region.url, "VKEY": vkey_format(region.log.key), "LC_ALL": "C.UTF-8"}
+    given["WITNESS"] = vkey_format(region.witnesses[1].key)
+
+    def run(**changed: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env=os.environ | given | changed,
+            capture_output=True,
+            text=True,
+            timeout=WAIT_S,
+            check=False,
+        )
+
+    done = run()
+    assert (done.returncode, done.stdout.count("Signature Verified Successfully")) == (0, 2), done.stderr
+    newest = json.loads((tmp_path / "events.json").read_text())["events"][0]
+    bundle = region.kumoi("log", "mirror", str(tmp_path / "mirror"))
+    assert bundle.returncode == 0, bundle.stderr
+    tiles = b"".join(
+        path.read_bytes()
+        for path in sorted((tmp_path / "mirror" / "tile" / "0").rglob("*"))
+        if path.is_file()
+    )
+    assert (tmp_path / "leaf").read_bytes() == tiles[32 * newest["index"] :][:32]
+    other = vkey_format(Signer(ORIGIN, b"\1" * 32).key)
+    assert run(VKEY=other).returncode != 0
+
+
 COSIGNER = vkey_format(Signer("w.example", b"\1" * 32, SignatureType.COSIGNATURE_V1).key)
 LOG_KEY = vkey_format(Signer("log.example", b"\1" * 32).key)
 ONE = ("https://w.example/", COSIGNER)
+LOG = Signer(ORIGIN, b"\4" * 32).key
 
 
 def test_a_file_names_witnesses_and_how_many_are_needed(tmp_path: Path) -> None:
     file = tmp_path / "witnesses.toml"
     file.write_text(rules(1, ONE))
-    read, quorum = witnesses_read(str(file), ORIGIN)
-    assert (read.quorum, quorum.needed, quorum.origin) == (1, 1, ORIGIN)
+    read, quorum = witnesses_read(str(file), LOG)
+    assert (read.quorum, quorum.needed, quorum.log) == (1, 1, LOG)
     assert [(one.url, vkey_format(one.key)) for one in quorum.witnesses] == [ONE]
-    assert witnesses_read("", ORIGIN)[1].witnesses == ()
+    assert witnesses_read("", LOG)[1].witnesses == ()
 
 
 @pytest.mark.parametrize(
@@ -205,6 +244,7 @@ def test_a_file_names_witnesses_and_how_many_are_needed(tmp_path: Path) -> None:
         (rules(2, ONE), "quorum must be 1 to 1"),
         (rules(2, ONE, ("https://again.example", COSIGNER)), "the same key"),
         (rules(1, ("https://w.example", LOG_KEY)), "no witness's key"),
+        (rules(1, ("https://user:secret@w.example", COSIGNER)), "does not name witnesses"),
         (rules(1, ("https://w.example", "nothing")), "verifier key"),
     ],
 )
@@ -212,5 +252,5 @@ def test_a_file_that_is_wrong_says_where(tmp_path: Path, text: str, why: str) ->
     file = tmp_path / "witnesses.toml"
     file.write_text(text)
     with pytest.raises(ValueError, match=why) as refused:
-        witnesses_read(str(file), ORIGIN)
+        witnesses_read(str(file), LOG)
     assert str(file) in str(refused.value)

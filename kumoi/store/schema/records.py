@@ -106,6 +106,7 @@ log_published = Table(
     "log_published",
     metadata,
     Column("origin", String(200), primary_key=True),
+    Column("rules", String(64), nullable=False),
     count("size"),
     Column("root", LargeBinary(32), nullable=False),
     Column("checkpoint", Text, nullable=False),
@@ -120,6 +121,7 @@ log_witnesses = Table(
     us("cosigned_us", nullable=True),
     Column("failure", String(400), nullable=False, server_default=""),
     us("failed_us", nullable=True),
+    count("failures", default=0),
 )
 
 idempotency_keys = Table(

@@ -115,6 +115,7 @@ def upgrade() -> None:
     op.create_table(
         "log_published",
         sa.Column("origin", sa.String(length=200), nullable=False),
+        sa.Column("rules", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("root", sa.LargeBinary(length=32), nullable=False),
         sa.Column("checkpoint", sa.Text(), nullable=False),
@@ -135,6 +136,7 @@ def upgrade() -> None:
         sa.Column("cosigned_us", sa.BigInteger(), nullable=True),
         sa.Column("failure", sa.String(length=400), server_default="", nullable=False),
         sa.Column("failed_us", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.BigInteger(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("vkey", name=op.f("pk_log_witnesses")),
     )
     op.create_table(
