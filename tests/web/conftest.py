@@ -28,7 +28,7 @@ from kumoi.engines.fake import FAKE_HOST, FakeEngine
 from kumoi.loops.runner import Runner
 from kumoi.main import wiring
 from kumoi.model.ids import IdKind
-from kumoi.model.services import RevisionSpec, ServiceSpec
+from kumoi.model.services import RevisionSpec, ScaleSpec, ServiceSpec
 from kumoi.model.settings import Settings
 from kumoi.providers.fake import FakeProvider
 from kumoi.store import schema
@@ -218,7 +218,9 @@ class World:
         sites = self.api(self.operator, "GET", "/v1/sites").json()["items"]
         pool = {"name": self.name("empty"), "site": sites[0]["id"]}
         pool_id = self.api(self.operator, "POST", "/v1/pools", pool).json()["id"]
-        spec = ServiceSpec(RevisionSpec(8_080, ("/bin/serve",)), self.name("svc"))
+        # Wanted and young: else the loops would give it up while the test asks.
+        scale = ScaleSpec(min_replicas=1)
+        spec = ServiceSpec(RevisionSpec(8_080, ("/bin/serve",)), self.name("svc"), scale=scale)
         service, job, replica = (id_new(kind) for kind in (IdKind.SERVICE, IdKind.JOB, IdKind.REPLICA))
         by = self.acme.principals["admin"]
         owned = {"organization_id": self.acme.id, "project_id": self.acme.project, "pool_id": pool_id}
@@ -227,7 +229,8 @@ class World:
         job_made = job_row(job, replica_job(spec, spec.run), "pending", place, service_id=service, **made)
         row = {"id": service, "name": spec.name, "spec": spec_text(spec), "target": 1}
         revision = {"id": f"{service}.1", "service_id": service, "number": 1, "spec": spec_text(spec.run)}
-        asked = {"id": replica, "service_id": service, "revision": 1, "job_id": job, "asked_us": T0_US}
+        asked = {"id": replica, "service_id": service, "revision": 1, "job_id": job}
+        asked["asked_us"] = self.plane.clock_us()
         self.plane.store.commit_wait(
             Change(
                 [
