@@ -1,12 +1,14 @@
 """Run the demo. Ends by itself with a summary; exit status 0 only if everything held."""
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,7 +27,18 @@ WAIT_S = 120.0
 PYTHON = "/usr/bin/python3"
 HERE = Path(__file__).parent
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALLED_FROM = 128
+
 console = Console()
+
+
+class Interrupted(BaseException):
+    """Somebody wants the demo to end, by a signal."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Demo:
@@ -194,23 +207,60 @@ def _prove(acme: Kumoi, place: Path) -> list[str]:
     ]
 
 
+def _signals_take() -> None:
+    """The first signal ends the demo; a terminal, `timeout` and make may each send one."""
+    taken: list[int] = []
+
+    def take(number: int, _frame: FrameType | None) -> None:
+        if not taken:
+            taken.append(number)
+            raise Interrupted(number)
+
+    for number in SIGNALS:
+        signal.signal(number, take)
+
+
+def _signals_ignore() -> None:
+    """What was begun is tidied up whatever comes. A function, since processes would inherit SIG_IGN."""
+    for number in SIGNALS:
+        signal.signal(number, lambda _number, _frame: None)
+
+
+def _tidy(region: Region, *, keep_log: bool) -> str:
+    """End the region and remove its directory; what is left of it, in words."""
+    if not region.end():
+        return f"something of it does not end; see {region.data_dir}"
+    told = "nothing of it is left"
+    log = region.data_dir / "plane.log"
+    if keep_log and log.exists():
+        told = f"the plane's log is in {shutil.move(log, f'{region.data_dir}.log')}"
+    shutil.rmtree(region.data_dir)
+    return told
+
+
 def main() -> int:
-    """Run in a directory of its own, and clean up."""
+    """Run in a directory of its own, and clean up, also when interrupted."""
     if shutil.which("bwrap") is None:
         console.print("bubblewrap is missing, so nothing can be run: as root, apt-get install bubblewrap")
         return 1
-    place = Path(tempfile.mkdtemp(prefix="kumoi-demo-"))
-    demo = Demo(place)
+    demo = Demo(Path(tempfile.mkdtemp(prefix="kumoi-demo-")))
+    problem, status, told = "the demo failed", 1, ""
+    _signals_take()
     try:
         demo.run()
-    except ClientError as error:
-        console.print(f"the demo failed: {error}; the plane's log is in {place}/plane.log")
-        return 1
+        status = 0
+    except Interrupted as interrupted:
+        problem, status = "the demo was interrupted", SIGNALLED_FROM + interrupted.number
+    except (ClientError, SystemExit) as error:
+        problem = f"the demo failed: {error}"
     finally:
-        demo.region.stop()
-    demo.summary()
-    shutil.rmtree(place)
-    return 0
+        _signals_ignore()
+        told = _tidy(demo.region, keep_log=status == 1)
+        if status:
+            console.print(f"{problem}; {told}", highlight=False, markup=False, soft_wrap=True)
+    if status == 0:
+        demo.summary()
+    return status
 
 
 if __name__ == "__main__":

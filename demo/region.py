@@ -1,4 +1,4 @@
-"""A plane as a process of its own that can be killed and started again."""
+"""A plane as a process of its own that can be killed and started again, and the end of what it started."""
 
 import contextlib
 import os
@@ -11,9 +11,19 @@ from pathlib import Path
 
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
+from kumoi.engines.base import EngineError, Phase
+from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.gateway.haproxy_process import pid_end, pids_of
+from kumoi.model.settings import Settings
+from kumoi.store.database import Store
+from kumoi.store.errors import StoreError
+from kumoi.store.organizations import region_get
 
 READY_S = 30.0
 STOP_S = 20.0
+END_S = 20.0
+PAUSE_S = 0.05
+PAGE = 1_000
 
 
 class Region:
@@ -33,7 +43,9 @@ class Region:
         command += ["--gateway-listen", "127.0.0.1:0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
         with (self.data_dir / "plane.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, start_new_session=True
+            )
         with Kumoi(self.url, timeout_s=2.0) as client:
             while time.perf_counter() - began_s < READY_S:
                 if self._process.poll() is not None:
@@ -50,6 +62,74 @@ class Region:
     def stop(self) -> None:
         """Ask the plane to end."""
         self._end(signal.SIGTERM)
+
+    def end(self) -> bool:
+        """End the region with what outlives its plane on purpose: attempts, the gateway, HAProxy.
+
+        False if some of it is still there after END_S.
+        """
+        self.stop()
+        until_s = time.monotonic() + END_S
+        return self._attempts_end(until_s) and self._gateway_end(until_s)
+
+    def _attempts_end(self, until_s: float) -> bool:
+        incarnation = self._incarnation()
+        if incarnation is None:
+            return True
+        try:
+            engine = SandboxEngine(
+                self.data_dir, incarnation, host_name="demo", files_root=self.data_dir / "objects"
+            )
+        except EngineError:
+            return True  # the plane could not run any either
+        try:
+            while True:
+                items = engine.observe(None, PAGE).items
+                running = [item.ref for item in items if item.phase is not Phase.ENDED]
+                if not running or time.monotonic() > until_s:
+                    return not running
+                engine.stop(running, 0.0)
+                time.sleep(PAUSE_S)
+        finally:
+            engine.close()
+
+    def _gateway_end(self, until_s: float) -> bool:
+        """Its users are gone, so it need not wait for them."""
+        while pids := [*self._gateways(), *pids_of(self.data_dir / "run" / "gateway" / "haproxy")]:
+            if time.monotonic() > until_s:
+                return False
+            for pid in pids:
+                pid_end(pid, signal.SIGKILL)
+            time.sleep(PAUSE_S)
+        return True
+
+    def _gateways(self) -> list[int]:
+        """Gateways of this region, also one that has not said so yet."""
+        control = os.fsencode(self.data_dir / "run" / "gateway.sock")
+        found = []
+        for place in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = place.read_bytes().split(b"\0")
+                if b"--control" in words and control in words:
+                    found.append(int(place.parent.name))
+        return found
+
+    def _incarnation(self) -> str | None:
+        """None if the region was not founded yet."""
+        settings = Settings(data_dir=self.data_dir)
+        if not (self.data_dir / "kumoi.db").exists():
+            return None
+        try:
+            store = Store(settings.database_url)
+        except StoreError:
+            return None
+        try:
+            row = store.read_wait(region_get)
+        except StoreError:
+            return None
+        finally:
+            store.close()
+        return None if row is None else row.incarnation
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None or self._process.poll() is not None:

@@ -4,7 +4,9 @@ import http.client
 import random
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
@@ -85,7 +87,7 @@ def replay(
     began_s = time.perf_counter()
     sent = shown = 0
     with (
-        ThreadPoolExecutor(USERS) as users,
+        _users() as users,
         Live(console=console, transient=not console.is_terminal, auto_refresh=False) as live,
     ):
         pending = []
@@ -102,6 +104,16 @@ def replay(
         wait(pending, timeout=REQUEST_S)
         live.update(chart(looks), refresh=True)
     return heard, looks
+
+
+@contextmanager
+def _users() -> Iterator[ThreadPoolExecutor]:
+    """As many as may wait at once. Nobody waits for their answers when the minute is broken off."""
+    users = ThreadPoolExecutor(USERS)
+    try:
+        yield users
+    finally:
+        users.shutdown(wait=False, cancel_futures=True)
 
 
 def _look(service: Service, sent: int) -> Seen:
