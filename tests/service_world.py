@@ -61,6 +61,7 @@ class FakeGateway:
         self.epoch = "epoch-1"
         self.table = RouteTable(0, ())
         self.silent = False
+        self.starting = False
         self.since_us = clock()
         self.ready_s = 0.5
         self.never_ready: set[int] = set()
@@ -74,6 +75,10 @@ class FakeGateway:
     def heard(self) -> Heard | None:
         """See `Gateway`."""
         return None if self.silent else Heard(self.report(), self.since_us)
+
+    def is_starting(self) -> bool:
+        """See `Gateway.is_starting`."""
+        return self.starting
 
     def publish(self, services: tuple[ServiceRoute, ...]) -> int:
         """See `Gateway`."""

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 FAILED_SHOWN = 5
 
 
-def parts_print(session: Session, parts: "Iterable[LogPart]") -> None:
-    """What a task wrote, to the streams that it wrote to; with --json a line for each part."""
+def parts_print(session: Session, parts: "Iterable[LogPart]") -> bool:
+    """What a task wrote, to the streams that it wrote to; with --json a line for each part.
+
+    False if there was none.
+    """
+    is_any = False
     for part in parts:
+        is_any = True
         if session.out.json_output:
             text = part.data.decode("utf-8", "replace")
             session.out.json_line(
@@ -30,6 +35,7 @@ def parts_print(session: Session, parts: "Iterable[LogPart]") -> None:
         stream.flush()
         stream.buffer.write(part.data)
         stream.buffer.flush()
+    return is_any
 
 
 def job_follow(session: Session, ref: JobRef) -> Job:

@@ -8,7 +8,7 @@ import click
 from kumoi.cli.command import option
 from kumoi.cli.language import _
 from kumoi.cli.spec_files import document_read, json_parse, mapping_read, spec_convert, text_read
-from kumoi.cli.spec_flags import SHARED, pairs_parse, resources_parse, rules_parse, values_merge
+from kumoi.cli.spec_flags import SHARED, image_check, pairs_parse, resources_parse, rules_parse, values_merge
 from kumoi.model.jobs import (
     DependencyCondition,
     GangScope,
@@ -110,7 +110,7 @@ def spec_build(command: Sequence[str], flags: Mapping[str, Any]) -> JobSpec:
         spec["command"] = list(command)
     for name in ("name", "array_size", "on_host_lost", "priority", "work_class", "pool", "image"):
         if flags[name] is not None:
-            spec[name] = flags[name]
+            spec[name] = image_check(flags[name]) if name == "image" else flags[name]
     for name in ("gang", "network"):
         if flags[name]:
             spec[name] = True

@@ -10,7 +10,7 @@ import msgspec
 from kumoi.cli.command import option
 from kumoi.cli.language import _
 from kumoi.cli.spec_files import mapping_read, spec_convert
-from kumoi.cli.spec_flags import SHARED, pairs_parse, resources_parse, rules_parse, values_merge
+from kumoi.cli.spec_flags import SHARED, image_check, pairs_parse, resources_parse, rules_parse, values_merge
 from kumoi.cli.text import duration_parse
 from kumoi.model.jobs import WorkClass
 from kumoi.model.services import ScalePolicy, ServiceSpec
@@ -112,7 +112,7 @@ def _run(command: Sequence[str], flags: Mapping[str, Any], known: dict[str, Any]
     run: dict[str, Any] = {"command": list(command)} if command else {}
     for name in ("port", "image", "concurrency"):
         if flags[name] is not None:
-            run[name] = flags[name]
+            run[name] = image_check(flags[name]) if name == "image" else flags[name]
     for name in ("environment", "secrets"):
         if flags[name]:
             run[name] = {**known.get(name, {}), **pairs_parse(flags[name])}

@@ -1,5 +1,6 @@
 """`kumoi service`: keep programs running for requests, see them follow the demand."""
 
+import re
 import shutil
 from importlib import import_module
 from typing import Any
@@ -13,15 +14,23 @@ from kumoi.cli.job_follow import parts_print
 from kumoi.cli.language import _
 from kumoi.cli.output import Column
 from kumoi.cli.service_chart import chart_lines
-from kumoi.cli.service_show import REPLICA_COLUMNS, replica_lines, service_lines
+from kumoi.cli.service_show import (
+    REPLICA_COLUMNS,
+    REPLICAS_SHOWN_COLUMNS,
+    replica_lines,
+    rollout_show,
+    service_lines,
+)
 from kumoi.cli.service_specs import service_options, service_spec_build
 from kumoi.cli.session import Session, limit_option, pass_session, project_option
+from kumoi.cli.states import state_show
 from kumoi.cli.text import duration_parse
+from kumoi.model.ids import NAME_PATTERN
 from kumoi.model.services import REPLICAS_MAX, SCALINGS_KEPT, Service
 
 COLUMNS = (
     Column("name", "NAME"),
-    Column("state", "STATE"),
+    Column("state", "STATE", state_show),
     Column("revision", "REVISION"),
     Column("ready", "READY"),
     Column("wanted", "WANTED"),
@@ -30,8 +39,8 @@ COLUMNS = (
 )
 STATUS_COLUMNS = (
     Column("name", "NAME"),
-    Column("state", "STATE"),
-    Column("rollout", "ROLLOUT"),
+    Column("state", "STATE", state_show),
+    Column("rollout", "ROLLOUT", rollout_show),
     Column("revision", "REVISION"),
     Column("ready", "READY"),
     Column("starting", "STARTING"),
@@ -40,7 +49,7 @@ STATUS_COLUMNS = (
 )
 REVISION_COLUMNS = (
     Column("number", "REVISION"),
-    Column("state", "STATE"),
+    Column("state", "STATE", state_show),
     Column("created_at", "CREATED"),
     Column("created_by", "BY"),
     Column("reason", "REASON"),
@@ -55,6 +64,7 @@ STEP_COLUMNS = (
     Column("reason", "REASON"),
 )
 STREAMS = ("stdout", "stderr")
+_NAME = re.compile(NAME_PATTERN)
 wait_option = option("--wait", is_flag=True, help="Wait until the revision serves, or was given up.")
 timeout_option = option(
     "--timeout", metavar="TIME", help="With --wait at most so long: 90, 15m; then exit with 124."
@@ -119,7 +129,7 @@ def service_show(session: Session, name: str, follow: bool, project: str | None)
     for line in service_lines(found, why.steps[-1] if why.steps else None, _width()):
         session.out.line(line)
     if found.replicas:
-        session.out.rows(found.replicas, REPLICA_COLUMNS)
+        session.out.rows(found.replicas, REPLICAS_SHOWN_COLUMNS)
 
 
 @service.command("update")
@@ -156,7 +166,7 @@ def service_delete(session: Session, name: str, project: str | None) -> None:
     deleted = session.client.services.delete(known.id, known.version)
     if session.out.json_output:
         session.out.document(deleted)
-    session.out.line(_("{name} is {state}").format(name=deleted.name, state=deleted.state))
+    session.out.line(_("{name} is {state}").format(name=deleted.name, state=state_show(deleted.state)))
 
 
 @service.command("why")
@@ -244,9 +254,12 @@ def service_logs(
         )
     began = next((one for one in listed if one.ready_at or one.ended_at), listed[0])
     if replica is None:
-        session.out.note(_("replica {replica}, {state}").format(replica=began.id, state=began.state))
+        session.out.note(
+            _("replica {replica}, {state}").format(replica=began.id, state=state_show(began.state))
+        )
     streams = STREAMS if stream == "both" else (stream,)
-    parts_print(session, session.client.jobs.logs(began.job, streams=streams, follow=follow))
+    if not parts_print(session, session.client.jobs.logs(began.job, streams=streams, follow=follow)):
+        session.out.note(_("it wrote nothing"))
 
 
 @service.command("stop")
@@ -326,6 +339,14 @@ def _service_id(session: Session, given: str, project: str | None) -> str:
     if given.startswith("svc_"):
         return given
     project_id = session.project(project)
+    if not _NAME.fullmatch(given):
+        raise fail(
+            Exit.NOT_FOUND,
+            _("there is no service {name}: a name has lower-case letters, digits and hyphens").format(
+                name=given
+            ),
+            _("kumoi service list shows them"),
+        )
     for found in session.client.services.list(project_id, name=given, limit=1):
         return found.id
     raise fail(
@@ -359,7 +380,10 @@ def _rolled_out(session: Session, made: Service, timeout_s: float | None) -> Ser
             break
     session.out.note(
         _("{name} is {state}: revision {revision}, rollout {rollout}").format(
-            name=made.name, state=made.state, revision=made.revision or "-", rollout=made.rollout
+            name=made.name,
+            state=state_show(made.state),
+            revision=made.revision or _("none"),
+            rollout=rollout_show(made.rollout),
         )
     )
     return made

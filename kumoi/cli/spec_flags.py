@@ -1,5 +1,6 @@
 """From flags to the parts that the specifications of jobs and services share."""
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -9,9 +10,10 @@ import click
 from kumoi.cli.command import option
 from kumoi.cli.language import _
 from kumoi.cli.text import cpu_parse, duration_parse, memory_parse
-from kumoi.model.jobs import DEVICE_MILLI, WorkClass
+from kumoi.model.jobs import DEVICE_MILLI, IMAGE_PATTERN, WorkClass
 from kumoi.model.places import IsolationClass
 
+_IMAGE = re.compile(IMAGE_PATTERN)
 SHARED: Final = {
     "file": option(
         "-f",
@@ -76,6 +78,17 @@ SHARED: Final = {
     "reservation": option("--reservation", metavar="NAME", help="Only on the hosts of this reservation."),
 }
 """The flags that jobs and services have in common, by what they give."""
+
+
+def image_check(image: str) -> str:
+    """`image` where it names one. Raises BadParameter."""
+    if not _IMAGE.fullmatch(image):
+        raise click.BadParameter(
+            _("{image} names no image by digest; write NAME@sha256:HEX, tags are not taken").format(
+                image=image
+            )
+        )
+    return image
 
 
 def resources_parse(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Tables for people. Imported only where standard output is a terminal."""
 
+import re
 from collections.abc import Sequence
 
 from rich import box
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kumoi.cli.states import state_show
 from kumoi.cli.text import text_clean
 
 _STYLES = {
@@ -26,14 +28,19 @@ _STYLES = {
     "suspended": "yellow",
 }
 
+_ID = re.compile("[a-z]+_[0-9a-v]{26}")
+
 
 def table_print(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table with one line per row where the terminal is wide enough."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for title in titles:
-        table.add_column(title, overflow="fold")
+    for index, title in enumerate(titles):
+        # What is copied into the next command stays on one line.
+        least = max((len(row[index]) for row in rows if _ID.fullmatch(row[index])), default=None)
+        table.add_column(title, overflow="fold", min_width=least)
+    styles = _STYLES | {state_show(state): style for state, style in _STYLES.items()}
     for row in rows:
-        table.add_row(*(Text(cell, _STYLES.get(cell, "")) for cell in row))
+        table.add_row(*(Text(cell, styles.get(cell, "")) for cell in row))
     Console().print(table)
 
 

@@ -6,8 +6,9 @@ that cannot stand is given up; what fails again and again is tried ever more rar
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from kumoi.core.rollout_conditions import ConditionView
 from kumoi.core.rollout_replicas import (
     Failure,
     ReplicaMove,
@@ -35,25 +36,6 @@ START_TIMEOUT_US = 60 * US_PER_S
 CAPACITY_WAIT_US = 5 * US_PER_S
 SLOW_START_US = 3 * US_PER_S
 
-CONDITIONS = {
-    "gateway_silent": "the gateway is not heard: replicas stay as they are until it answers; "
-    "see that `kumoi gateway` runs",
-    "rollout_paused": "the rollout of revision {revision} is paused; "
-    "`kumoi service rollout resume` goes on with it",
-    "revision_failing": "replicas of revision {revision} failed {failures} times in a row, lastly: {why}; "
-    "look at `kumoi service logs`, then update the service. The next try is at {retry_at}",
-    "revision_failed": "revision {revision} was given up: {why}; look at `kumoi service logs`, "
-    "then update the service",
-    "nothing_serves": "no revision can serve; update the service, "
-    "or try one again with `kumoi service rollout undo`",
-    "slow_start": "{replicas} replicas run and are not ready yet: {why}; "
-    "a replica must answer its readiness check on its port",
-    "waiting_for_capacity": "{replicas} replicas wait to be placed; `kumoi job why {job}` says for what",
-    "not_alive": "{replicas} replicas answer but fail their liveness check ({why}); "
-    "they serve until others are ready",
-}
-"""What people are told, by code; names in braces are parameters."""
-
 
 @dataclass(frozen=True, slots=True)
 class RolloutRules:
@@ -70,7 +52,7 @@ class RolloutRules:
 class RevisionView:
     """A revision and its state. A replica must be ready `start_timeout_us` after it began to run.
 
-    `is_asked`: its replicas are what the service asks for now.
+    `is_asked`: its replicas are what the service asks for now. `port` is where they must answer.
     """
 
     number: int
@@ -78,6 +60,7 @@ class RevisionView:
     start_timeout_us: int = START_TIMEOUT_US
     reason: str = ""
     is_asked: bool = False
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +68,12 @@ class ServiceView:
     """All that is looked at.
 
     `revision` serves (0: none does yet), `target` is rolled out (0: none). `failures` in a row are those of
-    the target, or of what serves where nothing is rolled out; `why` is what the last one was.
+    the target, or of what serves where nothing is rolled out; `last` is the last one. `given_up` is the last
+    failure of the revision that was given up last.
     `wanted` is the number of replicas, `waiting` that of requests without one. `heard_us` is since when the
-    gateway has been heard without a break, None while it is silent: then nothing is concluded from silence.
+    gateway has been heard without a break, None while it is silent: then nothing is concluded from silence;
+    `is_gateway_starting`: it is, because it was started a moment ago. `name` is what commands
+    call the service.
     """
 
     revision: int
@@ -100,10 +86,13 @@ class ServiceView:
     deleting: bool = False
     failures: int = 0
     retry_us: int | None = None
-    why: str = ""
+    last: Failure | None = None
+    given_up: Failure | None = None
     serving_failed_us: int | None = None
     waiting: int = 0
     heard_us: int | None = None
+    is_gateway_starting: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +106,6 @@ class RevisionMove:
 
 
 @dataclass(frozen=True, slots=True)
-class ConditionView:
-    """A code of `CONDITIONS` with its parameters, by name."""
-
-    code: str
-    params: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Steps:
     """What to do now. `starts` are (revision, replicas), `stops` are replicas whose jobs are to end."""
 
@@ -132,7 +113,8 @@ class Steps:
     target: int
     failures: int
     retry_us: int | None
-    why: str = ""
+    last: Failure | None = None
+    given_up: Failure | None = None
     serving_failed_us: int | None = None
     moves: tuple[ReplicaMove, ...] = ()
     starts: tuple[tuple[int, int], ...] = ()
@@ -153,7 +135,8 @@ class _Draft:
     target: int
     failures: int
     retry_us: int | None
-    why: str
+    last: Failure | None
+    given_up: Failure | None
     serving_failed_us: int | None
     live: list[ReplicaView] = field(default_factory=list)
     moves: list[ReplicaMove] = field(default_factory=list)
@@ -182,7 +165,8 @@ def decide(service: ServiceView, now_us: int) -> Steps:
         service.target,
         service.failures,
         service.retry_us,
-        service.why,
+        service.last,
+        service.given_up,
         service.serving_failed_us,
     )
     _replicas_look(draft)
@@ -196,7 +180,8 @@ def decide(service: ServiceView, now_us: int) -> Steps:
         target=draft.target,
         failures=draft.failures,
         retry_us=draft.retry_us,
-        why=draft.why,
+        last=draft.last,
+        given_up=draft.given_up,
         serving_failed_us=draft.serving_failed_us,
         moves=tuple(draft.moves),
         starts=tuple((number, count) for number, count in sorted(draft.starts.items()) if count > 0),
@@ -254,13 +239,13 @@ def _failures_add(draft: _Draft, failed: Sequence[Failure]) -> None:
     # those that fell with a host: that says nothing of what they are.
     with_host = sum(one.with_host for one in mine)
     draft.failures += 1 if draft.is_trusted else len(mine) - max(0, with_host - 1)
-    draft.why = mine[-1].why
+    draft.last = mine[-1]
     draft.retry_us = draft.now_us + retry_after_s(draft.failures) * US_PER_S
     rules = draft.service.rules
     most = rules.failures_max if rules.rollback and draft.revision else FAILURES_END
     if not draft.is_trusted and draft.failures >= most:
-        draft.revisions.append(RevisionMove(draft.target, "rolling", "failed", draft.why))
-        draft.target = 0
+        draft.revisions.append(RevisionMove(draft.target, "rolling", "failed", draft.last.why))
+        draft.target, draft.given_up = 0, draft.last
         _failures_forget(draft)
 
 
@@ -275,7 +260,7 @@ def _is_forgiven(draft: _Draft) -> bool:
 
 
 def _failures_forget(draft: _Draft) -> None:
-    draft.failures, draft.retry_us, draft.why = 0, None, ""
+    draft.failures, draft.retry_us, draft.last = 0, None, None
 
 
 def _replicas_match(draft: _Draft) -> None:
@@ -301,7 +286,12 @@ def _replicas_match(draft: _Draft) -> None:
         _serving_fill(draft, proven, len(stale), room)
     # Counted when they are replaced: a check that lies must not have them replaced for ever.
     _failures_add(
-        draft, [Failure(one.revision, f"not alive: {one.detail}") for one in replaced if not one.alive]
+        draft,
+        [
+            Failure(one.revision, f"not alive: {one.detail}", replica=one.id)
+            for one in replaced
+            if not one.alive
+        ],
     )
     is_enough = proven >= (wanted if draft.revision else 1)
     if not draft.is_trusted and not is_paused and is_enough:
@@ -405,29 +395,33 @@ def _conditions(draft: _Draft) -> tuple[ConditionView, ...]:
 
     if not draft.current:
         add("nothing_serves")
-    asked = [one for one in service.revisions if one.is_asked]
-    given_up = [one for one in asked if one.state == "failed"]
-    if given_up and not draft.target and all(one.number != draft.revision for one in asked):
-        latest = max(given_up, key=lambda one: one.number)
-        add("revision_failed", revision=latest.number, why=latest.reason)
-    if draft.failures:
+    latest = _given_up_last(draft)
+    if latest is not None:
+        failure = draft.given_up
+        is_known = failure is not None and failure.revision == latest.number
+        advice = _advice(service.name, failure) if is_known else {}
+        add("revision_failed", revision=latest.number, why=latest.reason, **advice)
+    starting = [one for one in draft.live if one.state == "starting"]
+    if draft.failures and draft.last is not None:
+        is_tried = draft.starts.get(draft.current) or any(one.revision == draft.current for one in starting)
+        again = {} if is_tried else {"retry_at": time_format(max(draft.retry_us or 0, now_us))}
         add(
             "revision_failing",
             revision=draft.current,
             failures=draft.failures,
-            why=draft.why,
-            retry_at=time_format(max(draft.retry_us or 0, now_us)),
+            why=draft.last.why,
+            **_advice(service.name, draft.last),
+            **again,
         )
     if service.heard_us is None:
-        add("gateway_silent")
+        add("gateway_starting" if service.is_gateway_starting else "gateway_silent")
     if service.paused and draft.target:
         add("rollout_paused", revision=draft.target)
-    starting = [one for one in draft.live if one.state == "starting"]
     slow = [
         one for one in starting if one.started_us is not None and now_us - one.started_us >= SLOW_START_US
     ]
     if slow:
-        add("slow_start", replicas=len(slow), why=slow[0].detail or "nothing answers")
+        add("slow_start", **_slow_told(service, slow))
     held = [one for one in starting if one.started_us is None and now_us - one.asked_us >= CAPACITY_WAIT_US]
     if held:
         add("waiting_for_capacity", replicas=len(held), job=held[0].job_id)
@@ -435,3 +429,36 @@ def _conditions(draft: _Draft) -> tuple[ConditionView, ...]:
     if dead:
         add("not_alive", replicas=len(dead), why=dead[0].detail)
     return tuple(found)
+
+
+def _given_up_last(draft: _Draft) -> RevisionView | None:
+    """The revision that is asked for and was given up, where nothing that is asked for serves."""
+    failed = {move.number: move.reason or "" for move in draft.revisions if move.target == "failed"}
+    asked = [
+        replace(one, state="failed", reason=failed[one.number]) if one.number in failed else one
+        for one in draft.service.revisions
+        if one.is_asked
+    ]
+    if draft.target or any(one.number == draft.revision for one in asked):
+        return None
+    return max((one for one in asked if one.state == "failed"), key=lambda one: one.number, default=None)
+
+
+def _advice(name: str, failure: Failure | None) -> dict[str, str]:
+    """Where to look after a failure: at what the replica wrote, if it can have written anything."""
+    if failure is None:
+        return {}
+    if failure.never_ran:
+        return {"never_ran": "true"}
+    return {"service": name, "replica": failure.replica} if failure.replica else {}
+
+
+def _slow_told(service: ServiceView, slow: Sequence[ReplicaView]) -> dict[str, object]:
+    first = slow[0]
+    view = next((one for one in service.revisions if one.number == first.revision), None)
+    return {
+        "replicas": len(slow),
+        "why": first.detail or "nothing answers",
+        "port": view.port if view else 0,
+        "timeout_s": (view.start_timeout_us if view else START_TIMEOUT_US) // US_PER_S,
+    }

@@ -10,8 +10,9 @@ class ReplicaView:
 
     `started_us` is when its attempt began to run, None while it waits. `has_ended` is that its job did,
     `is_lost` that its job will not run any more though it has not ended; `failure` says what it did wrong,
-    empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too. `ready` is
-    what the gateway's check says, None for nothing; `unready_us` since when it says no. `neighbours` are
+    empty where it was not its own doing; `fell_with_host` that whatever else ran there fell, too; `never_ran`
+    that it could not be started, so that it wrote nothing. `ready` is what the gateway's check says, None for
+    nothing; `unready_us` since when it says no. `neighbours` are
     the attempts that live on its host, itself included. `is_drained` is that nothing is in flight there any
     more, `is_stopping` that its job was asked to end.
     """
@@ -28,6 +29,7 @@ class ReplicaView:
     is_lost: bool = False
     failure: str = ""
     fell_with_host: bool = False
+    never_ran: bool = False
     ready: bool | None = None
     unready_us: int | None = None
     alive: bool = True
@@ -55,6 +57,8 @@ class Failure:
     revision: int
     why: str
     with_host: bool = False
+    replica: str = ""
+    never_ran: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ def _given_up(one: ReplicaView, why: str) -> Seen:
 
 
 def _failure(one: ReplicaView, why: str) -> Failure | None:
-    return Failure(one.revision, why, one.fell_with_host) if why else None
+    return Failure(one.revision, why, one.fell_with_host, one.id, one.never_ran) if why else None
 
 
 def is_watched(one: ReplicaView, now_us: int, watch_us: int) -> bool:

@@ -9,6 +9,7 @@ from fake_services import FAILING, FAILING_TEXT, sent, step_make
 from msgspec.structs import replace
 
 from kumoi.cli.service_chart import bar_lines, chart_lines
+from kumoi.cli.service_show import reason_shorten
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec
 from kumoi.model.services import RevisionSpec, ScaleSpec, ServiceSpec
@@ -79,7 +80,7 @@ def test_flags_go_over_a_file(kumoi, plane, tmp_path):
         (("--", "serve"), "say where replicas listen"),
         (("--port", "80", "--violations", "few", "--", "serve"), "few is no percentage"),
         (("--port", "80", "--slo", "soon", "--", "serve"), "soon is no amount"),
-        (("--port", "80", "--image", "nginx", "--", "serve"), "run.image"),
+        (("--port", "80", "--image", "nginx:1", "--", "serve"), "write NAME@sha256:HEX, tags are not taken"),
         (("--port", "80", "-e", "A", "--", "serve"), "A has no ="),
     ],
 )
@@ -120,12 +121,14 @@ def test_list_and_show(kumoi, plane, web):
     ran = kumoi("service", "show", "web")
     lines = ran.out.splitlines()
     assert lines[0] == f"! {FAILING_TEXT}"
-    assert lines[1] == "web is active: revision -, rollout rolling"
+    assert lines[1] == "web is active: revision none, rollout under way"
     assert lines[2].strip() == f"/{rows.PROJECT}/web"
     assert "0 ready, 2 starting, 0 draining; 2 wanted (0 to 4)" in lines[3]
     assert lines[-1].split("\t")[2] == "ready"
     assert kumoi("service", "show", WEB, "--json").json["name"] == "web"
     assert kumoi("service", "show", "nobody").code == 5
+    impossible = kumoi("service", "show", "Nope_X")
+    assert (impossible.code, "lower-case letters" in impossible.err) == (5, True)
 
 
 def test_following_in_a_pipe_prints_a_line_for_each_change(kumoi, plane, web):
@@ -139,14 +142,16 @@ def test_following_in_a_pipe_prints_a_line_for_each_change(kumoi, plane, web):
 
 def test_why_is_a_sentence_and_its_figures(kumoi, plane, web):
     ran = kumoi("service", "why", "web")
-    assert ran.out.splitlines()[0] == "3 replicas, unchanged since the last look"
+    assert ran.out.splitlines()[0] == "replicas: 3, unchanged since the last look"
     assert [line[2] for line in ran.lines[1:]] == ["1", "2", "3"]
     assert len(kumoi("service", "why", "web", "--limit", "2", "--json").json["steps"]) == 2
 
 
 def test_sentences_are_in_the_language_asked_for(kumoi, plane, web):
     plane.services.rows[WEB] = replace(web, rollout="done", conditions=(FAILING,))
-    assert kumoi("service", "show", "web").out.startswith("! replicas of revision 2 failed 3 times")
+    assert kumoi("service", "show", "web").out.startswith(
+        "! replicas of revision 2 cannot stand (failures in a row: 3)"
+    )
     assert kumoi("--lang", "ja", "service", "show", "web").out.startswith(
         "! リビジョン2のレプリカが3回続けて"
     )
@@ -158,6 +163,29 @@ def test_sentences_are_in_the_language_asked_for(kumoi, plane, web):
         "revision_failing",
         "steady",
     ]
+
+
+def test_states_are_in_the_language_asked_for_in_prose_and_as_they_are_in_pipes(kumoi, plane, web):
+    plane.services.rows[WEB] = replace(web, rollout="failed", revision=2)
+    prose = kumoi("--lang", "ja", "service", "show", "web").out.splitlines()[0]
+    assert prose == "webは稼働中。リビジョン: 2、切り替え: 失敗"
+    plane.services.rows[WEB] = replace(web, rollout="rolling", revision=0)
+    prose = kumoi("--lang", "ja", "service", "show", "web").out.splitlines()[0]
+    assert prose == "webは稼働中。リビジョン: なし、切り替え: 進行中"
+    assert kumoi("--lang", "ja", "service", "list").lines[0][1] == "active"
+
+
+def test_a_replica_that_wrote_nothing_is_said_to_have_written_nothing(kumoi, plane, web, monkeypatch):
+    monkeypatch.setattr("kumoi.cli.services.parts_print", lambda session, parts: False)
+    assert kumoi("service", "logs", "web").err.endswith("it wrote nothing\n")
+
+
+def test_a_long_reason_is_shortened_beside_a_replica():
+    assert reason_shorten("x" * 40) == "x" * 40
+    assert (
+        reason_shorten("it could not be started: " + "x" * 200)
+        == "it could not be started: " + "x" * 14 + "…"
+    )
 
 
 def test_pins_and_rollouts(kumoi, plane, web):

@@ -89,6 +89,6 @@ def test_a_service_is_drawn_again_until_it_is_deleted(plane):
 def test_why_draws_what_was_decided(plane):
     plane.services.add(ServiceSpec(RevisionSpec(8_080, ("serve",)), "web"))
     text = on_terminal("service", "why", "web")
-    assert "3 replicas, unchanged since the last look" in text
+    assert "replicas: 3, unchanged since the last look" in text
     assert "08:00:02" in text
     assert "kumoi replay scl_" in text

@@ -154,7 +154,8 @@ class World:
             target=steps.target,
             failures=steps.failures,
             retry_us=steps.retry_us,
-            why=steps.why,
+            last=steps.last,
+            given_up=steps.given_up,
             serving_failed_us=steps.serving_failed_us,
             revisions=tuple(states.values()),
             replicas=tuple(kept),
@@ -334,7 +335,21 @@ def test_the_reason_is_told_at_the_first_failure() -> None:
 
 def test_a_port_that_never_opens_is_told_within_seconds() -> None:
     world = World({1: NEVER_OPENS}, service(1))
-    assert "slow_start" in world.codes(world.run(6))
+    steps = world.run(6)
+    [slow] = [dict(one.params) for one in steps.conditions if one.code == "slow_start"]
+    assert (slow["replicas"], slow["timeout_s"]) == ("1", "60")
+
+
+def test_the_next_try_is_told_only_while_none_is_made() -> None:
+    world = World({1: EXITS}, service(1))
+    seen = set()
+    for _ in range(60):
+        steps = world.step()
+        told = [dict(one.params) for one in steps.conditions if one.code == "revision_failing"]
+        is_tried = any(one.state == "starting" for one in world.service.replicas)
+        assert all(("retry_at" in params) != is_tried for params in told)
+        seen |= {(is_tried, params["replica"] in {f"r{n}" for n in range(60)}) for params in told}
+    assert seen == {(True, True), (False, True)}
 
 
 def test_work_that_finds_no_room_is_told_and_not_held_against_it() -> None:

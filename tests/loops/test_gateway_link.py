@@ -256,14 +256,28 @@ def test_a_process_is_started_when_there_is_something_to_carry(tmp_path: Path) -
     process = Process(server)
     link = Link(server, process)
     link.link.publish(())
+    assert link.link.is_starting()
     link.link.start()
     assert server.server is None
     link.link.publish((route(),))
     link.until(lambda: link.link.heard() is not None)
+    assert not link.link.is_starting()
     link.link.publish(())
     link.link.stop()
     assert process.ended.is_set(), "with nothing to carry it ends with the plane"
     server.stop()
+
+
+def test_a_process_that_does_not_come_up_is_silent_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = GatewayServer(tmp_path / "gateway.sock")
+    assert not Link(server).link.is_starting(), "nobody starts it"
+    link = Link(server, Process(server))
+    link.link.publish((route(),))
+    assert link.link.is_starting()
+    monkeypatch.setattr(gateway_link, "STARTING_S", 0.0)
+    assert not link.link.is_starting()
 
 
 def test_a_process_that_carries_something_goes_on_when_the_plane_stops(tmp_path: Path) -> None:

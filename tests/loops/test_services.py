@@ -186,7 +186,13 @@ def test_a_broken_revision_is_rolled_back_and_never_takes_the_service_down(
     [failed] = [one for one in plane.region.rows(schema.revisions) if one.state == "failed"]
     why = {"exits": "exit code 1", "never opens": "not ready 5 s", "no such image": "no such image"}[broken]
     assert why in failed.reason
-    assert why in codes(plane, service_id)["revision_failed"]["why"]
+    given_up = codes(plane, service_id)["revision_failed"]
+    assert why in given_up["why"]
+    if broken == "no such image":
+        assert (given_up["never_ran"], "replica" in given_up) == ("true", False)
+    else:
+        last = max(tried, key=lambda one: (one.ended_us, one.id))
+        assert (given_up["service"], given_up["replica"]) == (plane.service(service_id).name, last.id)
 
 
 def _refuse(plane: ServiceWorld, revision: int) -> None:
@@ -264,6 +270,16 @@ def test_a_silent_gateway_leaves_replicas_as_they_are(plane: ServiceWorld) -> No
     plane.gateway.epoch = "epoch-2"
     plane.tick()
     assert "gateway_silent" not in codes(plane, service_id)
+
+
+def test_a_gateway_that_was_just_started_is_starting_and_not_silent(plane: ServiceWorld) -> None:
+    plane.gateway.silent = plane.gateway.starting = True
+    service_id = plane.service_add(service_spec(pin=1))
+    plane.tick()
+    assert codes(plane, service_id).keys() == {"gateway_starting"}
+    plane.gateway.starting = False
+    plane.tick()
+    assert "gateway_silent" in codes(plane, service_id)
 
 
 def test_a_gateway_that_began_anew_is_counted_from_its_start(plane: ServiceWorld) -> None:

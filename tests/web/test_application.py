@@ -141,6 +141,13 @@ def test_bodies_that_make_no_sense_are_422_at_their_place(
     assert found["at"] == at
 
 
+def test_an_image_by_tag_is_told_to_be_named_by_digest(world: Any) -> None:
+    path = f"/v1/projects/{world.acme.project}/services"
+    body = {"name": "web", "run": {"port": 80, "image": "nginx:1"}}
+    found = problem(world.api(world.acme.admin, "POST", path, body), 422, "pattern_mismatch")
+    assert (found["at"], "NAME@sha256:HEX" in found["detail"]) == ("/run/image", True)
+
+
 def test_a_missing_field_is_named(world: Any) -> None:
     path = f"/v1/projects/{world.acme.project}/services"
     found = problem(world.api(world.acme.admin, "POST", path, {}), 422, "field_missing")

@@ -18,6 +18,24 @@ def said(
     return why_said(Reader(Texts(), language), why).explanation
 
 
+def test_advice_follows_what_is_so() -> None:
+    params = {"revision": "2", "failures": "1", "why": "exit code 1", "service": "web", "replica": "rep_1"}
+    told = said("en", conditions=(Condition("revision_failing", AT, params),))
+    assert told == (
+        "nothing was decided yet; replicas of revision 2 cannot stand (failures in a row: 1), lastly: exit "
+        "code 1; `kumoi service logs web --replica rep_1` shows what it wrote; then update the service"
+    )
+    params = {"revision": "2", "why": "no such image", "never_ran": "true"}
+    told = said("ja", conditions=(Condition("revision_failed", AT, params),))
+    assert "リビジョン2への切り替えは中止された。理由: no such image。プログラムは何も出力していない" in told
+    assert "kumoi service logs" not in told
+
+
+def test_a_replica_for_no_requests_is_explained() -> None:
+    told = "replicas: 3, ready for the first requests; none are expected now"
+    assert said("en", step("forecast", forecast=0.0, ahead_s=2.0)) == told
+
+
 def step(code: str, **figures: float) -> ScaleStep:
     return ScaleStep(AT, 1.0, 3, 0, 0, code, figures, "sca_1")
 
@@ -25,7 +43,7 @@ def step(code: str, **figures: float) -> ScaleStep:
 @pytest.mark.parametrize(
     ("language", "sentence"),
     [
-        ("en", "3 replicas for 7.12 requests at once, expected in 2 s, with a margin"),
+        ("en", "replicas: 3, for a demand of 7.12 at once expected in 2 s, with a margin"),
         ("ja", "レプリカ3個。2秒後に同時7.12件のリクエストを見込み、余裕を加えた数"),
     ],
 )
@@ -41,8 +59,8 @@ def test_a_reason_of_another_version_is_told_by_its_code(broken: ScaleStep) -> N
 def test_what_stands_in_the_way_follows_the_reason() -> None:
     paused = "the rollout of revision 4 is paused; `kumoi service rollout resume` goes on with it"
     assert said("en", conditions=(PAUSED,)) == f"nothing was decided yet; {paused}"
-    assert said("en", step("steady"), state="deleting") == "the service is deleting"
-    assert said("ja", state="deleting") == "サービスの状態はdeleting"
+    assert said("en", step("steady"), state="deleting") == "the service is being deleted"
+    assert said("ja", state="deleting") == "サービスは削除中である"
 
 
 def job_said(language: str, code: str, **params: str) -> str:

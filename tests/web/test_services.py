@@ -171,7 +171,7 @@ def test_why_is_told_in_the_language_asked_for(world: Any) -> None:
     service = told_of(world, PAUSED)
     path = f"/v1/services/{service}/why"
     gone = world.api(world.acme.admin, "GET", path, headers=JAPANESE).json()
-    assert gone["explanation"] == f"サービスの状態はdeleted。{PAUSED_JA}"
+    assert gone["explanation"] == f"サービスは削除済みである。{PAUSED_JA}"
     service = world.service()["id"]
     world.scaling(service)
     path = f"/v1/services/{service}/why"

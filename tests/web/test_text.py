@@ -15,7 +15,7 @@ import kumoi
 from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.core.autoscale.reasons import REASONS
 from kumoi.core.placement.reasons import JOB_REASONS, REFUSALS
-from kumoi.core.rollout import CONDITIONS
+from kumoi.core.rollout_conditions import ADVICE, CONDITIONS
 from kumoi.model.errors import KumoiError
 from kumoi.web.text import DOMAIN, ENGLISH, LOCALE_DIR, TRANSLATED, Texts
 
@@ -25,6 +25,7 @@ CODED = {
     "REASONS": REASONS,
     "HOST_REASONS": HOST_REASONS,
     "CONDITIONS": CONDITIONS,
+    "ADVICE": ADVICE,
     "REFUSALS": REFUSALS,
     "JOB_REASONS": JOB_REASONS,
 }

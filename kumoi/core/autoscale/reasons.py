@@ -4,16 +4,18 @@ Every sentence may also use `wanted`, the number decided on.
 """
 
 REASONS = {
-    "pinned": "{wanted} replicas, because somebody set the number by hand",
-    "at_max": "{wanted} replicas, the most the service may have now; {replicas} would be needed",
-    "at_min": "{wanted} replicas, the fewest the service may have now; {replicas} would do",
-    "wake": "{wanted} replicas, because {waiting} requests wait and none is up",
-    "steady": "{wanted} replicas, unchanged since the last look",
-    "utilisation": "{wanted} replicas, for {inside} requests in the service on the mean",
-    "concurrency": "{wanted} replicas, for the requests that were in the service on the mean",
-    "panic": "{wanted} replicas, because requests rose suddenly; none is given back until that is over",
-    "held": "{wanted} replicas; {replicas} would do now, the others are kept a while in case demand returns",
-    "forecast": "{wanted} replicas for {forecast} requests at once, expected in {ahead_s} s, with a margin",
-    "backlog": "{wanted} replicas, of which some serve the {waiting} requests that wait already",
+    "pinned": "replicas: {wanted}, because somebody set the number by hand",
+    "at_max": "replicas: {wanted}, the most the service may have now; {replicas} would be needed",
+    "at_min": "replicas: {wanted}, the fewest the service may have now; {replicas} would do",
+    "wake": "replicas: {wanted}, because requests wait ({waiting}) and none is up",
+    "steady": "replicas: {wanted}, unchanged since the last look",
+    "utilisation": "replicas: {wanted}, for a mean of {inside} at once in the service",
+    "concurrency": "replicas: {wanted}, for the requests that were in the service on the mean",
+    "panic": "replicas: {wanted}, because requests rose suddenly; none is given back until that is over",
+    "held": "replicas: {wanted}; {replicas} would do now, the others are kept a while in case demand returns",
+    "forecast": "replicas: {wanted}, for a demand of {forecast} at once expected in {ahead_s} s, "
+    "with a margin",
+    "forecast_none": "replicas: {wanted}, ready for the first requests; none are expected now",
+    "backlog": "replicas: {wanted}, some of them for the requests that wait already ({waiting})",
 }
 """Sentences by the code of the reason."""

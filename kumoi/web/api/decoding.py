@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from kumoi.model.errors import BadRequest, Invalid, TooLarge
+from kumoi.model.jobs import IMAGE_PATTERN
 from kumoi.web.text import message
 
 QUERY_FIELDS_MAX = 32
@@ -48,6 +49,11 @@ _FORMS: tuple[tuple[re.Pattern[str], str, str], ...] = (
         re.compile(r"Expected `(?P<wanted>\w+)` (?P<relation>[<>=]+) (?P<bound>\S+)"),
         "out_of_range",
         message("expected {wanted} {relation} {bound}"),
+    ),
+    (
+        re.compile(re.escape(f"Expected `str` matching regex {IMAGE_PATTERN!r}")),
+        "pattern_mismatch",
+        message("an image is named by digest: NAME@sha256:HEX; tags are not taken"),
     ),
     (
         re.compile(r"Expected `str` matching regex '(?P<pattern>.*)'"),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.core.autoscale.reasons import REASONS
 from kumoi.core.placement.reasons import HOSTS_REFUSE, JOB_REASONS, REFUSALS
-from kumoi.core.rollout import CONDITIONS
+from kumoi.core.rollout_conditions import ADVICE, CONDITIONS
 from kumoi.model.idempotency import Written
 from kumoi.model.jobs import JobWhy
 from kumoi.model.machines import Autoscale
@@ -35,7 +35,10 @@ _JOINT = message("; ")
 _REFUSED = message("{explanation}: {refusals}")
 _REFUSAL = message("{hosts} {reason}")
 _COMMA = message(", ")
-_NOT_ACTIVE = message("the service is {state}")
+_NOT_ACTIVE = {
+    "deleting": message("the service is being deleted"),
+    "deleted": message("the service is deleted"),
+}
 _UNDECIDED = message("nothing was decided yet")
 _encoder = msgspec.json.Encoder()
 _service_decoder = msgspec.json.Decoder(Service)
@@ -80,7 +83,7 @@ def why_said(reader: Reader, why: ServiceWhy) -> ServiceWhy:
     steps = tuple(_step_said(reader, one) for one in why.steps)
     conditions = _conditions_said(reader, why.conditions)
     if why.state != "active":
-        sentence = reader.say(_NOT_ACTIVE, state=why.state)
+        sentence = _sentence(reader, _NOT_ACTIVE, why.state, {})
     else:
         sentence = steps[-1].reason if steps else reader.say(_UNDECIDED)
     explanation = reader.say(_JOINT).join([sentence, *(one.text for one in conditions)])
@@ -102,12 +105,20 @@ def _service_said(reader: Reader, service: Service) -> Service:
 
 
 def _conditions_said(reader: Reader, conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
-    return tuple(replace(one, text=_sentence(reader, CONDITIONS, one.code, one.params)) for one in conditions)
+    return tuple(replace(one, text=_condition_text(reader, one)) for one in conditions)
+
+
+def _condition_text(reader: Reader, condition: Condition) -> str:
+    """What is so, then what to do about it."""
+    params = condition.params
+    advice = [_sentence(reader, ADVICE, name, params) for name in ADVICE if name in params]
+    return reader.say(_JOINT).join([_sentence(reader, CONDITIONS, condition.code, params), *advice])
 
 
 def _step_said(reader: Reader, step: ScaleStep) -> ScaleStep:
     figures = {name: f"{round(value, 2):g}" for name, value in step.figures.items()}
-    reason = _sentence(reader, REASONS, step.code, {"wanted": step.wanted, **figures})
+    code = "forecast_none" if step.code == "forecast" and figures.get("forecast") == "0" else step.code
+    reason = _sentence(reader, REASONS, code, {"wanted": step.wanted, **figures})
     return replace(step, reason=reason)
 
 
