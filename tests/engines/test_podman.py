@@ -155,9 +155,11 @@ def test_nothing_is_mounted_after_a_clean_stop_once_no_container_runs(podman: Po
         return any(line.split()[1] == overlay for line in Path("/proc/self/mounts").read_text().splitlines())
 
     spec = running(podman)
-    is_overlay = mounted()
+    assert len(containers(podman)) == 1
+    if not mounted():
+        pytest.skip("podman leaves nothing mounted here")
     podman.reopen()
-    assert mounted() == is_overlay, "a container runs"
+    assert mounted(), "a container runs"
     podman.engine.stop([spec.ref], 0.0)
     podman.settle(spec.ref)
     podman.wait(lambda: not podman.engine._hierarchy.attempts(), "its supervisor to tidy up")
