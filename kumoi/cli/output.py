@@ -18,12 +18,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its attribute, its title, how people see its value, and how pipes do."""
+    """A column: its attribute, its title, how people see its value, and how pipes do.
+
+    `whole`: never wrapped, because it is copied into the next command.
+    """
 
     name: str
     title: str
     show: Callable[[Any], str] | None = None
     plain: Callable[[Any], str] | None = None
+    whole: bool = False
 
 
 class Output:
@@ -84,7 +88,7 @@ class Output:
         if self.terminal:
             titles = [_(column.title) for column in columns]
             cells = [[_cell(item, column) for column in columns] for item in shown]
-            import_module("kumoi.cli.tables").table_print(titles, cells)
+            import_module("kumoi.cli.tables").table_print(titles, cells, [column.whole for column in columns])
         else:
             for item in shown:
                 self.row(item, columns)

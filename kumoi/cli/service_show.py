@@ -20,7 +20,7 @@ def reason_shorten(reason: str) -> str:
 
 
 REPLICA_COLUMNS = (
-    Column("id", "ID"),
+    Column("id", "ID", whole=True),
     Column("revision", "REVISION"),
     Column("state", "STATE", state_show),
     Column("busy", "BUSY"),

@@ -1,6 +1,5 @@
 """Tables for people. Imported only where standard output is a terminal."""
 
-import re
 from collections.abc import Sequence
 
 from rich import box
@@ -28,16 +27,12 @@ _STYLES = {
     "suspended": "yellow",
 }
 
-_ID = re.compile("[a-z]+_[0-9a-v]{26}")
 
-
-def table_print(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table with one line per row where the terminal is wide enough."""
+def table_print(titles: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[bool]) -> None:
+    """A table, one line per row where the terminal is wide enough; columns that are `whole` do not wrap."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, title in enumerate(titles):
-        # What is copied into the next command stays on one line.
-        least = max((len(row[index]) for row in rows if _ID.fullmatch(row[index])), default=None)
-        table.add_column(title, overflow="fold", min_width=least)
+    for title, is_whole in zip(titles, whole, strict=True):
+        table.add_column(title, overflow="fold", no_wrap=is_whole)
     styles = _STYLES | {state_show(state): style for state, style in _STYLES.items()}
     for row in rows:
         table.add_row(*(Text(cell, styles.get(cell, "")) for cell in row))

@@ -86,6 +86,18 @@ def test_a_service_is_drawn_again_until_it_is_deleted(plane):
     assert "replicas ready" in text
 
 
+def test_ids_of_replicas_stay_on_one_line(plane):
+    web = plane.services.add(ServiceSpec(RevisionSpec(8_080, ("serve",)), "web"))
+    reason = "it could not be started: " + "no such image " * 20
+    replicas = tuple(replace(one, reason=reason) for one in plane.services._replicas())
+    plane.services.rows[web.id] = replace(web, replicas=replicas)
+    text = on_terminal("service", "show", "web")
+    assert all(f"{one.id} " in text for one in replicas)
+    assert "no such image no such image" not in text
+    listed = on_terminal("service", "replicas", "web")
+    assert all(f"{one.id} " in listed for one in plane.services._replicas())
+
+
 def test_why_draws_what_was_decided(plane):
     plane.services.add(ServiceSpec(RevisionSpec(8_080, ("serve",)), "web"))
     text = on_terminal("service", "why", "web")
