@@ -107,9 +107,7 @@ WITNESSED = WitnessedLog(
     600,
     (
         WitnessSeen("w.example/1", "w.example/1+key", 600, AT, "", None),
-        WitnessSeen(
-            "w.example/2", "w.example/2+key", 0, None, "it does not answer", AT
-        ),
+        WitnessSeen("w.example/2", "w.example/2+key", 0, None, "it does not answer", AT),
     ),
 )
 USAGE = Usage(ORG, PROJECT, AT, AT, 3, 1.5, 1.0, 1500, 1 << 30, 0.0)
