@@ -148,24 +148,6 @@ def test_nothing_of_a_container_is_left_after_its_end(podman: Podman) -> None:
     assert not [path for path in overlays.iterdir() if path.is_dir()]
 
 
-def test_nothing_is_mounted_after_a_clean_stop_once_no_container_runs(podman: Podman) -> None:
-    overlay = str(podman.data_dir / "podman/containers/storage/overlay")
-
-    def mounted() -> bool:
-        return any(line.split()[1] == overlay for line in Path("/proc/self/mounts").read_text().splitlines())
-
-    spec = running(podman)
-    is_overlay = mounted()
-    podman.reopen()
-    assert mounted() == is_overlay, "a container runs"
-    podman.engine.stop([spec.ref], 0.0)
-    podman.settle(spec.ref)
-    podman.wait(lambda: not podman.engine._hierarchy.attempts(), "its supervisor to tidy up")
-    podman.engine.close()
-    assert not mounted()
-    assert not list(GROUPS.glob(f"*/kumoi/{podman.incarnation}-podman"))
-
-
 def test_what_is_no_container_is_refused_with_what_to_do(podman: Podman) -> None:
     absent = "registry.example/none@sha256:" + "0" * 64
     wrong = {

@@ -126,9 +126,6 @@ class PodmanEngine(LocalEngine):
             if not (ref_is_valid(ref) and Path(self._layout.live, ref).exists()):
                 self._container_remove(str(row["Id"]))
 
-    def _emptied(self) -> None:
-        self._storage.unmount()
-
     def _container_remove(self, name: str) -> bool:
         """Whether it is gone."""
         for _ in range(REMOVE_TRIES):

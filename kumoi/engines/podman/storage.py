@@ -9,14 +9,12 @@ from pathlib import Path
 
 from kumoi.engines.base import EngineError, EngineUnavailable
 from kumoi.engines.sandbox.bubblewrap import SEARCH_PATH
-from kumoi.engines.sandbox.launch import LIBC
 
 CALL_TIMEOUT_S = 30.0
 DRIVERS = ("overlay", "vfs")
 """vfs copies the image for every container: for file systems that cannot be overlaid."""
 
 _PROGRAMS = {"podman": "podman", "runc": "runc", "conmon": "conmon", "catatonit": "catatonit"}
-_UMOUNT_NOFOLLOW = 8
 _INSECURE = "http://"
 _RUN = "/run"
 _MARK_BYTES = 4
@@ -90,11 +88,6 @@ class PodmanStorage:
     def is_there(self) -> bool:
         """Whether podman can still be run."""
         return os.access(self.argv[0], os.X_OK)
-
-    def unmount(self) -> None:
-        """Let go of what podman leaves mounted, the layers onto themselves, so that they can be removed with
-        everything else. Its next call mounts them again; the kernel refuses while they are in use."""
-        LIBC.umount2(os.fsencode(self._directory / "storage" / "overlay"), _UMOUNT_NOFOLLOW)
 
     def _driver_find(self) -> None:
         """Settle for the first driver that works; it stays, since each sees only what it stored itself."""

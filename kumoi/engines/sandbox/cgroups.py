@@ -189,30 +189,28 @@ class Hierarchy:
                 os.close(held)
         return self._held is not None
 
-    def release(self) -> bool:
-        """Remove the groups if no attempt is left in them and nobody else holds them; whether they went."""
+    def release(self) -> None:
+        """Remove the groups if no attempt is left in them and nobody else holds them."""
         held, self._held = self._held, None
         if held is None:
-            return False
+            return
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return self._tops_remove()
-        except BlockingIOError:
-            return False
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._tops_remove()
         finally:
             os.close(held)
 
-    def _tops_remove(self) -> bool:
+    def _tops_remove(self) -> None:
         """Only what is empty: whatever is in a group keeps it, and the next plane finds it."""
         tops = [*self.supervisors(), *dict.fromkeys(self.bases.values()), *self.others]
         for _ in range(_EMPTY_ROUNDS):
             if self.attempts():
-                return False
+                return
             tops = [top for top in tops if not _group_remove(top)]
             if not tops:
-                return True
+                return
             select.select([], [], [], _EMPTY_PAUSE_S)
-        return False
 
     def attempts(self) -> list[str]:
         """The references of every attempt that has a group here."""

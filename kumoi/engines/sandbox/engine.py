@@ -92,8 +92,5 @@ class SandboxEngine(LocalEngine):
     def _sweep_more(self) -> None:
         """Nothing but records and groups."""
 
-    def _emptied(self) -> None:
-        """Nothing but groups, which are gone."""
-
     def _devices_found(self) -> Sequence[DeviceReport]:
         return self._devices.devices()

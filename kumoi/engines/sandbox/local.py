@@ -123,10 +123,6 @@ class LocalEngine(ABC):
     def _sweep_more(self) -> None:
         """What else is to be looked after now and then."""
 
-    @abstractmethod
-    def _emptied(self) -> None:
-        """The last plane of this machine has closed its engine, and nothing runs: tidy up."""
-
     def ensure(self, specs: Sequence[AttemptSpec]) -> Mapping[str, EngineError | None]:
         """See `Engine.ensure`. One round trip to the fork-server for all of them."""
         answers: dict[str, EngineError | None] = {}
@@ -257,8 +253,8 @@ class LocalEngine(ABC):
             if self._nudges is not None:
                 self._nudges.close()
                 self._nudges = None
-        if self._hierarchy is not None and self._hierarchy.release():
-            self._emptied()
+        if self._hierarchy is not None:
+            self._hierarchy.release()
 
     def warm(self) -> None:
         """Start the fork-server now instead of at the first `ensure`. EngineUnavailable if it cannot be."""
