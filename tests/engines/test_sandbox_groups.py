@@ -1,7 +1,6 @@
 """Control groups of both versions, over a tree of files like the kernel's."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -107,41 +106,3 @@ def test_the_etc_of_tasks_holds_nothing_secret(tmp_path: Path) -> None:
     (made / "passwd").write_text("changed")
     etc_make(made, host)
     assert (made / "passwd").read_text() == "changed", "written again though nothing on the host had changed"
-
-
-def groups_of(sandbox: Any) -> list[Path]:
-    return sorted(Path("/sys/fs/cgroup").glob(f"*/kumoi/{sandbox.incarnation}"))
-
-
-def test_the_groups_of_a_region_go_with_its_last_plane_when_nothing_runs_in_them(sandbox: Any) -> None:
-    found = hierarchy_find(f"{sandbox.incarnation}o")
-    if found is None:
-        pytest.skip("control groups cannot be made here")
-    another = sandbox.open()
-    done, runs = sandbox.spec(), sandbox.spec("hang")
-    assert sandbox.engine.ensure([done, runs]) == {done.ref: None, runs.ref: None}
-    sandbox.settle(done.ref)
-    sandbox.engine.close()
-    assert groups_of(sandbox), "the other plane uses them"
-    another.close()
-    assert groups_of(sandbox), "an attempt runs in them"
-    sandbox.engine = sandbox.open()
-    sandbox.engine.stop([runs.ref], 0.0)
-    sandbox.settle(runs.ref)
-    sandbox.wait(lambda: not sandbox.engine._hierarchy.attempts(), "its supervisor to tidy up")
-    sandbox.engine.close()
-    assert not groups_of(sandbox)
-    bases = set(found.bases.values())
-    assert all(Path(base).is_dir() for base in bases), "another region's stay"
-    found.release()
-    assert not any(Path(base).exists() for base in bases)
-
-
-def test_groups_that_were_just_removed_are_not_held(tmp_path: Path) -> None:
-    top = tmp_path / "kumoi/one"
-    top.mkdir(parents=True)
-    found = Hierarchy(2, {"": str(top)}, swap=False)
-    assert found.hold()
-    found.release()
-    assert not top.exists()
-    assert not found.hold()

@@ -1,4 +1,4 @@
-# ruff: noqa: PTH102, PTH103, PTH106, PTH110, PTH116
+# ruff: noqa: PTH102, PTH103, PTH106, PTH110
 """Control groups: memory, processes and CPU time that hold for root's tasks too. Version 2 or version 1.
 
 One group per attempt, `kumoi/<incarnation>/<ref>`, in each hierarchy that counts. Sources: the kernel's
@@ -6,7 +6,6 @@ Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/.
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -25,10 +24,6 @@ RETRY_ROUNDS = 20
 
 _KILL_ROUNDS = 200
 _KILL_PAUSE_MS = 10
-_FIND_TRIES = 5
-_EMPTY_ROUNDS = 100
-_EMPTY_PAUSE_S = 0.01
-"""Idle supervisors end when their fork-server has, a moment later."""
 
 
 class Limits:
@@ -75,10 +70,9 @@ class Hierarchy:
     """The groups above all attempts: controller -> directory for version 1, {"": directory} for 2.
 
     `others` are directories of further hierarchies in which others may have made groups for an attempt.
-    Several planes of this machine may use the same groups: who holds them keeps them from being removed.
     """
 
-    __slots__ = ("_held", "bases", "others", "swap", "version")
+    __slots__ = ("bases", "others", "swap", "version")
 
     def __init__(
         self, version: int, bases: dict[str, str], *, swap: bool, others: Sequence[str] = ()
@@ -87,7 +81,6 @@ class Hierarchy:
         self.bases = bases
         self.others = others
         self.swap = swap
-        self._held: int | None = None
 
     def description(self) -> dict[str, object]:
         """The arguments of the constructor, for another process."""
@@ -173,45 +166,6 @@ class Hierarchy:
             select.select([], [], [], _KILL_PAUSE_MS / 1_000 if turn else 0.0)
         return False
 
-    def hold(self) -> bool:
-        """Keep the groups until `release`. False if another plane has just removed them."""
-        top = min(self.bases.values())
-        held = None
-        try:
-            held = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(held, fcntl.LOCK_SH)
-            if os.path.samestat(os.fstat(held), os.stat(top)):
-                self._held, held = held, None
-        except FileNotFoundError:
-            return False
-        finally:
-            if held is not None:
-                os.close(held)
-        return self._held is not None
-
-    def release(self) -> None:
-        """Remove the groups if no attempt is left in them and nobody else holds them."""
-        held, self._held = self._held, None
-        if held is None:
-            return
-        try:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self._tops_remove()
-        finally:
-            os.close(held)
-
-    def _tops_remove(self) -> None:
-        """Only what is empty: whatever is in a group keeps it, and the next plane finds it."""
-        tops = [*self.supervisors(), *dict.fromkeys(self.bases.values()), *self.others]
-        for _ in range(_EMPTY_ROUNDS):
-            if self.attempts():
-                return
-            tops = [top for top in tops if not _group_remove(top)]
-            if not tops:
-                return
-            select.select([], [], [], _EMPTY_PAUSE_S)
-
     def attempts(self) -> list[str]:
         """The references of every attempt that has a group here."""
         found: set[str] = set()
@@ -222,16 +176,8 @@ class Hierarchy:
 
 
 def hierarchy_find(incarnation: str, *, mounts: str = "/proc/self/mounts") -> Hierarchy | None:
-    """The groups to use, made if need be, and held: version 2 where it can limit memory and processes,
-    else version 1, else None."""
-    for _ in range(_FIND_TRIES):
-        found = _hierarchy_make(incarnation, mounts)
-        if found is None or found.hold():
-            return found
-    return None
-
-
-def _hierarchy_make(incarnation: str, mounts: str) -> Hierarchy | None:
+    """The groups to use, made if need be: version 2 where memory and processes can be limited by it, else
+    version 1, else None."""
     one: dict[str, str] = {}
     two = ""
     for line in _read(mounts).splitlines():
@@ -301,23 +247,16 @@ def _tree(top: str) -> list[str]:
     return [path for path, _, _ in os.walk(top, topdown=False)]
 
 
-def _group_remove(path: str) -> bool:
-    """Whether the group is gone."""
+def _tree_remove(top: str) -> bool:
+    """Remove a group with those in it; False if something is in one of them."""
     try:
-        os.rmdir(path)
+        os.rmdir(top)
     except FileNotFoundError:
         return True
     except OSError:
-        return False
+        inner = _tree(top)[:-1]
+        return bool(inner) and all(_tree_remove(path) for path in inner) and _tree_remove(top)
     return True
-
-
-def _tree_remove(top: str) -> bool:
-    """Remove a group with those in it; False if something is in one of them."""
-    if _group_remove(top):
-        return True
-    inner = _tree(top)[:-1]
-    return bool(inner) and all(_tree_remove(path) for path in inner) and _tree_remove(top)
 
 
 def group_enter(groups: list[str]) -> None:

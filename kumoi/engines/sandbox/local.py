@@ -253,8 +253,6 @@ class LocalEngine(ABC):
             if self._nudges is not None:
                 self._nudges.close()
                 self._nudges = None
-        if self._hierarchy is not None:
-            self._hierarchy.release()
 
     def warm(self) -> None:
         """Start the fork-server now instead of at the first `ensure`. EngineUnavailable if it cannot be."""
