@@ -31,6 +31,7 @@ def main() -> int:
         "claims": [],
         "region": [],
         "serve": [],
+        "ledger": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [
