@@ -79,8 +79,6 @@ def witnesses_activate(memory: WitnessesMemory, quorum: Quorum, context: LoopCon
     for witness in missing:
         _ask_begin(memory, context.store, head, states, witness)
     answers = list(_answers(memory, quorum))
-    silent = [one for one in missing if one.key in memory.asked]
-    answers += [Answer(one, head.root, head.size, "it does not answer") for one in silent]
     _keep(context, fence, answers, states, _published(memory, quorum, head), quorum)
     memory.is_written = True
     return False
@@ -125,7 +123,10 @@ def _prover(store: Store) -> Prove:
 
 
 def _answers(memory: WitnessesMemory, quorum: Quorum) -> Iterator[Answer]:
-    """Answers as they come, until all have come, the time is up, or the quorum was complete for a while."""
+    """Answers as they come, until all have come, the time is up, or the quorum was complete for a while.
+
+    What comes later is found by the next look: every question ends by itself.
+    """
     until_s = time.monotonic() + ASK_S
     while memory.asked:
         try:
