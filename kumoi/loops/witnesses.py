@@ -145,8 +145,8 @@ def _published(memory: WitnessesMemory, quorum: Quorum, head: LogHead) -> LogHea
     """The head with its cosignatures, once there are enough; verified as everybody would."""
     if len(memory.signed) < quorum.needed:
         return None
-    note = note_extend(head.checkpoint.encode(), memory.signed.values())
     keys = [one.key for one in quorum.witnesses]
+    note = note_extend(head.checkpoint.encode(), [memory.signed[key] for key in keys if key in memory.signed])
     checkpoint_open(note, quorum.log, witnesses=keys, quorum=quorum.needed)
     return replace(head, checkpoint=note.decode())
 
