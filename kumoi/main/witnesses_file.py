@@ -10,8 +10,8 @@ vkey = "witness.example.org/w1+1a2b3c4d+BAEC..."
 import hashlib
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
 import msgspec
 
 from kumoi.ledger.errors import LedgerError
@@ -42,9 +42,12 @@ def witnesses_read(file: str, log: VerifierKey) -> tuple[WitnessRules, Quorum]:
 def _witness(file: str, given: WitnessAddress) -> Witness:
     try:
         key = vkey_parse(given.vkey)
-        httpx.URL(given.url)
-    except (LedgerError, httpx.InvalidURL) as error:
+        place = urlsplit(given.url)
+        is_somewhere = bool(place.hostname) and place.port != 0
+    except (LedgerError, ValueError) as error:
         raise ValueError(f"{file}: {error}") from error
+    if not is_somewhere:
+        raise ValueError(f"{file}: {given.url} names no host")
     if key.signature_type is not SignatureType.COSIGNATURE_V1:
         raise ValueError(f"{file}: {given.vkey} is no witness's key; `kumoi witness` prints its own at start")
     return Witness(given.url, key)

@@ -246,6 +246,8 @@ def test_a_file_names_witnesses_and_how_many_are_needed(tmp_path: Path) -> None:
         (rules(1, ("https://w.example", LOG_KEY)), "no witness's key"),
         (rules(1, ("https://user:secret@w.example", COSIGNER)), "does not name witnesses"),
         (rules(1, ("https://w.example", "nothing")), "verifier key"),
+        (rules(1, ("https://w.example:99999/", COSIGNER)), "Port"),
+        (rules(1, ("https:///w", COSIGNER)), "names no host"),
     ],
 )
 def test_a_file_that_is_wrong_says_where(tmp_path: Path, text: str, why: str) -> None:
