@@ -1,7 +1,6 @@
 """The gateway's process: what is started in which order, and how it ends."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -169,6 +168,5 @@ async def gateway_main(settings: GatewaySettings) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stopped.set)
+        loop.add_signal_handler(number, stopped.set)
     await gateway_serve(settings, stopped)

@@ -1,10 +1,12 @@
 """`kumoi witness` as it runs: over HTTP, restarted, killed while it answers, lied to."""
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -15,8 +17,10 @@ import pytest
 from witness_process import ORIGIN, WAIT_S, Log, Witness
 
 from kumoi.ledger.checkpoint import Checkpoint, checkpoint_peek, cosignature_verify
-from kumoi.ledger.note import Signer, signatures_parse
+from kumoi.ledger.note import SignatureType, Signer, signatures_parse
 from kumoi.ledger.witness import MAX_REQUEST_BYTES, SIZE_MEDIA_TYPE
+from kumoi.witness.cosigner import Cosigner
+from kumoi.witness.records import Records
 
 
 @pytest.fixture
@@ -120,3 +124,24 @@ def test_a_key_that_is_none_is_a_usage_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "kumoi.main", "witness", "--data-dir", str(tmp_path), "--name", "w"]
     done = subprocess.run([*command, "--log", "no key"], capture_output=True, text=True, timeout=WAIT_S)
     assert (done.returncode, "verifier key" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_record_that_may_not_be_on_disk_is_written_again_before_it_is_signed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, synced = Log().grow(b"one"), os.fsync
+
+    def directory_fails(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "the disk failed")
+        synced(descriptor)
+
+    with Records(tmp_path) as records:
+        signer = Signer("w.example", b"\1" * 32, SignatureType.COSIGNATURE_V1)
+        cosigner = Cosigner(signer, [log.signer.key], records, lambda: 1)
+        with monkeypatch.context() as failing:
+            failing.setattr(os, "fsync", directory_fails)
+            for asked in (log.ask(), log.ask(1)):
+                with pytest.raises(OSError, match="the disk failed"):
+                    cosigner.cosign(asked)
+        assert cosigner.cosign(log.ask(1))
