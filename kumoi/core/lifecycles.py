@@ -205,6 +205,15 @@ REPLICA = _lifecycle(
         "ended": {},
     },
 )
+NOTICE_SENDING = _lifecycle(
+    "notice_sending",
+    "pending",
+    {
+        "pending": {"delivered": "its receiver took it", "given_up": "its receiver never took it in time"},
+        "delivered": {},
+        "given_up": {},
+    },
+)
 
 LIFECYCLES: tuple[Lifecycle, ...] = (
     ORGANIZATION,
@@ -221,4 +230,5 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     SERVICE,
     REVISION,
     REPLICA,
+    NOTICE_SENDING,
 )

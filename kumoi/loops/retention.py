@@ -4,6 +4,7 @@ from kumoi.engines.base import Engine
 from kumoi.loops.context import LoopContext
 from kumoi.model.time import US_PER_S
 from kumoi.store import retention
+from kumoi.store.notices import notices_drop
 from kumoi.store.writer import Fence
 
 LIMIT = 500
@@ -21,6 +22,7 @@ def retention_activate(context: LoopContext, fence: Fence) -> bool:
         (retention.idempotency_keys_drop, now_us - KEY_US),
         (retention.plans_drop, now_us - keep.plan_s * US_PER_S),
         (retention.scalings_drop, now_us - keep.plan_s * US_PER_S),
+        (notices_drop, now_us - keep.plan_s * US_PER_S),
         (retention.machines_drop, now_us - keep.job_s * US_PER_S),
         (retention.services_drop, now_us - keep.job_s * US_PER_S),
     )

@@ -15,9 +15,11 @@ from kumoi.ledger.note import Signature, VerifierKey, note_extend, vkey_format
 from kumoi.ledger.tree import consistency_prove
 from kumoi.loops.context import LoopContext
 from kumoi.loops.witness_asking import ASK_S, Prove, Witness, WitnessFailed, cosignature_ask
+from kumoi.model.notices import NoticeKind
 from kumoi.store.database import Store
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.log import LogHead, StoredTiles, head_read
+from kumoi.store.notices import notice_row
 from kumoi.store.witnesses import WitnessState, witness_states, witnesses_write
 from kumoi.store.writer import Fence, Row
 
@@ -161,7 +163,7 @@ def _keep(
 ) -> None:
     """Write what was heard. A witness that goes on failing, and one that is back, are events."""
     now_us = context.clock_us()
-    states, told = dict(before), []
+    states, told, noticed = dict(before), [], []
     for answer in answers:
         vkey = vkey_format(answer.witness.key)
         old = states.get(vkey, WitnessState(vkey))
@@ -170,15 +172,26 @@ def _keep(
         else:
             new = replace(old, failure=answer.said, failed_us=now_us, failures=old.failures + 1)
         states[vkey] = new
-        if new.failures == FAILURES_TOLD:
-            told.append(_event(context, "witness_fail", answer.witness, new))
-        elif not new.failures and old.failures >= FAILURES_TOLD:
-            told.append(_event(context, "witness_return", answer.witness, new))
+        kind = _kind(old, new)
+        if kind is not None:
+            told.append(_event(context, kind, answer.witness, new))
+            noticed.append(notice_row(kind, told[-1]))
     changed = [state for vkey, state in states.items() if state != before.get(vkey)]
-    context.store.transact_wait(fence, witnesses_write, changed, published, quorum.rules, told)
+    context.store.transact_wait(fence, witnesses_write, changed, published, quorum.rules, told, noticed)
+    if noticed:
+        context.nudge("notices")
 
 
-def _event(context: LoopContext, action: str, witness: Witness, state: WitnessState) -> Row:
+def _kind(old: WitnessState, new: WitnessState) -> NoticeKind | None:
+    """What to tell of a witness that was asked again, if anything."""
+    if new.failures == FAILURES_TOLD:
+        return NoticeKind.WITNESS_FAIL
+    if not new.failures and old.failures >= FAILURES_TOLD:
+        return NoticeKind.WITNESS_RETURN
+    return None
+
+
+def _event(context: LoopContext, action: NoticeKind, witness: Witness, state: WitnessState) -> Row:
     _log.warning("%s: %s: %s", action, witness.key.name, state.failure or "it cosigns again")
     organization = context.platform_organization_id
     return event_row(

@@ -24,6 +24,7 @@ from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.machines import machines_activate
+from kumoi.loops.notices import notices_activate
 from kumoi.loops.orphans import orphans_activate
 from kumoi.loops.placement import placement_activate
 from kumoi.loops.placement_memory import PlacementMemory
@@ -237,5 +238,6 @@ def _loops_build(
             partial(witnesses_activate, WitnessesMemory(), quorum, context),
             settings.log_interval_s,
         ),
+        Loop("notices", partial(notices_activate, context), 2.0, GATHER_S),
         Loop("retention", partial(retention_activate, context), 60.0),
     ]

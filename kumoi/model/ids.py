@@ -36,6 +36,9 @@ class IdKind(StrEnum):
     SERVICE = "svc"
     REPLICA = "rep"
     SCALING = "scl"
+    NOTICE = "ntc"
+    NOTICE_TARGET = "ntt"
+    NOTICE_SENDING = "nts"
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"

@@ -8,7 +8,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.expression import ColumnElement
 
 from kumoi.store.log import LogHead
-from kumoi.store.schema import events, log_published, log_witnesses
+from kumoi.store.schema import events, log_published, log_witnesses, notices
 from kumoi.store.writer import Row, insert_many
 
 
@@ -52,9 +52,11 @@ def witnesses_write(
     published: LogHead | None,
     rules: str,
     told: Sequence[Row],
+    noticed: Sequence[Row],
 ) -> None:
-    """Keep what was heard and the events `told` of it, and publish a cosigned head: never an older one."""
+    """Keep what was heard with the events and notices of it; publish a cosigned head, never an older one."""
     insert_many(connection, events, told)
+    insert_many(connection, notices, noticed)
     if states:
         _upsert(connection, log_witnesses, "vkey", [asdict(one) for one in states])
     if published is not None:

@@ -8,9 +8,11 @@ from region_rows import T0_US, RegionRows
 from kumoi.core.lifecycles import LIFECYCLES
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import JobSpec
+from kumoi.model.notices import NoticeKind
 from kumoi.store import schema
 from kumoi.store.errors import DuplicateRow, ImpossibleState, MissingReference
 from kumoi.store.ids import id_new
+from kumoi.store.notices import notice_row, sending_row
 
 S_US = 1_000_000
 
@@ -50,6 +52,7 @@ class Rows(RegionRows):
         self.write(
             schema.machines, machine | {"settings": "{}", "host_hour_microyen": 1, "requested_us": T0_US}
         )
+        sending = self.sending()
         return {
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
             "project": (schema.projects, {"id": self.projects["one"]}),
@@ -65,7 +68,23 @@ class Rows(RegionRows):
             "service": (schema.services, {"id": service}),
             "revision": (schema.revisions, {"id": revision}),
             "replica": (schema.replicas, {"id": replica}),
+            "notice_sending": (schema.notice_sendings, {"id": sending}),
         }
+
+    def sending(self) -> str:
+        """A notice of the organization `one` on its way to a mail address of it."""
+        event, organization = self.event(), self.organizations["one"]
+        self.write(schema.events, event)
+        notice = notice_row(NoticeKind.BREAK_GLASS, event)
+        self.write(schema.notices, notice)
+        target = {"id": id_new(IdKind.NOTICE_TARGET), "organization_id": organization, "channel": "mail"}
+        self.write(
+            schema.notice_targets,
+            target | {"address": "a@example.org", "kinds": "[]", "created_us": T0_US},
+        )
+        row = sending_row(notice["id"], T0_US, str(target["id"]), organization)
+        self.write(schema.notice_sendings, row)
+        return str(row["id"])
 
     def service(self, job: str, name: str = "web") -> tuple[str, str, str]:
         """A service with one revision and one replica: their ids."""
@@ -182,6 +201,8 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "a replica that is ready since never": ("replica", {"state": "ready"}),
     "a replica that drains since never": ("replica", {"state": "draining"}),
     "a replica of no revision": ("replica", {"revision": 0}),
+    "a sending that ended without a time": ("notice_sending", {"state": "delivered"}),
+    "a sending with an end that has not ended": ("notice_sending", {"ended_us": T0_US}),
     "a token that expired before it was made": ("token", {"expires_us": T0_US}),
 }
 

@@ -7,6 +7,7 @@ from kumoi.store.schema.access import organizations, principals, projects, regio
 from kumoi.store.schema.capacity import capacity_days, capacity_plans, device_models
 from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
 from kumoi.store.schema.machines import autoscales, machines
+from kumoi.store.schema.notices import log_gaps, notice_sendings, notice_targets, notices
 from kumoi.store.schema.places import devices, host_touches, hosts, pools, sites
 from kumoi.store.schema.records import (
     events,
@@ -74,12 +75,16 @@ __all__ = [
     "jobs",
     "leases",
     "log_bundles",
+    "log_gaps",
     "log_heads",
     "log_published",
     "log_tiles",
     "log_witnesses",
     "machines",
     "metadata",
+    "notice_sendings",
+    "notice_targets",
+    "notices",
     "organizations",
     "plans",
     "pool_uses",

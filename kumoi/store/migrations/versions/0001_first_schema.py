@@ -104,6 +104,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("number", name=op.f("pk_log_bundles")),
     )
     op.create_table(
+        "log_gaps",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("begun_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("kind IN ('placing', 'publishing')", name=op.f("ck_log_gaps_kind")),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_log_gaps")),
+    )
+    op.create_table(
         "log_heads",
         sa.Column("origin", sa.String(length=200), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
@@ -313,6 +320,31 @@ def upgrade() -> None:
         postgresql_where=sa.text("log_index IS NOT NULL"),
     )
     op.create_table(
+        "notice_targets",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("channel", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=500), nullable=False),
+        sa.Column("kinds", sa.Text(), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(), nullable=True),
+        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.Integer(), nullable=True),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "(channel = 'webhook') = (ciphertext IS NOT NULL)", name=op.f("ck_notice_targets_secret")
+        ),
+        sa.CheckConstraint("channel IN ('webhook', 'mail')", name=op.f("ck_notice_targets_channel")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_notice_targets_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice_targets")),
+        sa.UniqueConstraint(
+            "organization_id", "address", name=op.f("uq_notice_targets_organization_id_address")
+        ),
+    )
+    op.create_table(
         "pools",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("site_id", sa.String(length=40), nullable=False),
@@ -434,6 +466,34 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_hosts_pool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
         sa.UniqueConstraint("name", name=op.f("uq_hosts_name")),
+    )
+    op.create_table(
+        "notices",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=True),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("event_id", sa.String(length=40), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("expanded_to", sa.String(length=40), server_default="", nullable=False),
+        sa.Column("expanded_us", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint(
+            "kind IN ('access_request', 'access_approve', 'access_deny', 'access_revoke', 'break_glass', 'break_glass_unexplained', 'witness_fail', 'witness_return', 'log_gap_begin', 'log_gap_end', 'trial')",
+            name=op.f("ck_notices_kind"),
+        ),
+        sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_notices_event_id")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_notices_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
+    )
+    op.create_index(op.f("ix_notices_created_us"), "notices", ["created_us"], unique=False)
+    op.create_index(
+        "ix_notices_unexpanded",
+        "notices",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text("expanded_us IS NULL"),
+        postgresql_where=sa.text("expanded_us IS NULL"),
     )
     op.create_table(
         "reservations",
@@ -779,6 +839,51 @@ def upgrade() -> None:
         postgresql_where=sa.text("state NOT IN ('released', 'failed')"),
     )
     op.create_index(op.f("ix_machines_pool_id_id"), "machines", ["pool_id", "id"], unique=False)
+    op.create_table(
+        "notice_sendings",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("notice_id", sa.String(length=40), nullable=False),
+        sa.Column("target_id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
+        sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("next_us", sa.BigInteger(), nullable=False),
+        sa.Column("ended_us", sa.BigInteger(), nullable=True),
+        sa.Column("failure", sa.String(length=400), server_default="", nullable=False),
+        sa.CheckConstraint("(state = 'pending') = (ended_us IS NULL)", name=op.f("ck_notice_sendings_ended")),
+        sa.CheckConstraint(
+            "state IN ('pending', 'delivered', 'given_up')", name=op.f("ck_notice_sendings_state")
+        ),
+        sa.CheckConstraint("attempts >= 0", name=op.f("ck_notice_sendings_attempts")),
+        sa.ForeignKeyConstraint(
+            ["notice_id"], ["notices.id"], name=op.f("fk_notice_sendings_notice_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_notice_sendings_organization_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["target_id"],
+            ["notice_targets.id"],
+            name=op.f("fk_notice_sendings_target_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice_sendings")),
+        sa.UniqueConstraint("notice_id", "target_id", name=op.f("uq_notice_sendings_notice_id_target_id")),
+    )
+    op.create_index(
+        "ix_notice_sendings_due",
+        "notice_sendings",
+        ["target_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'pending'"),
+        postgresql_where=sa.text("state = 'pending'"),
+    )
+    op.create_index(
+        op.f("ix_notice_sendings_organization_id_id"),
+        "notice_sendings",
+        ["organization_id", "id"],
+        unique=False,
+    )
     op.create_table(
         "revisions",
         sa.Column("id", sa.String(length=48), nullable=False),
