@@ -22,6 +22,9 @@ need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2 || ls /usr/lib/*/l
 need postgresql test -x /usr/lib/postgresql/15/bin/initdb
 need python3-venv "$python" -c 'import ensurepip, venv'
 need iproute2 command -v ip
+# The independent verifier of the log, which tests hold against a running plane (ADR 0024).
+need golang-go command -v go
+need golang-golang-x-mod-dev test -d /usr/share/gocode/src/golang.org/x/mod/sumdb
 need haproxy sh -c 'command -v haproxy || test -x /usr/sbin/haproxy'
 
 [ ${#packages[@]} -eq 0 ] && exit 0
