@@ -25,7 +25,8 @@ def _texts(repository: Path) -> Iterator[tuple[str, str]]:
             for name in directories
             if name not in GENERATED and not name.startswith(".") and not name.endswith(".egg-info")
         ]
-        for name in names:
+        # A second working tree of git has a file .git, which is not of the tree.
+        for name in sorted(set(names) - {".git"}):
             path = Path(place, name)
             try:
                 yield path.relative_to(repository).as_posix(), path.read_text("utf-8")
