@@ -28,8 +28,8 @@ from kumoi.ledger.note import Signer, VerifierKey, vkey_format, vkey_parse
 from kumoi.ledger.receipt import Receipt, receipt_format, receipt_parse, receipt_verify
 from kumoi.store import schema
 from kumoi.store.database import Store
+from kumoi.store.keys.platform import PlatformKeys, key_file_ensure
 from kumoi.store.log import EVENTS_MAX, log_append
-from kumoi.store.vault import key_file_ensure
 from kumoi.store.writer import Change
 
 BATCHES = 10
@@ -87,7 +87,14 @@ def events_write(store: Store, count: int) -> None:
     """Events that have no place yet, each about as long as that of a job."""
     canonical = '{"action":"job_create","detail":{"name":"bench"},"padding":"' + "x" * 300 + '"}'
     token = token_format(os.urandom(SECRET_BYTES))
-    founded = region_found(store, region_name="bench", cell=0, now_us=1, admin_token=token)
+    founded = region_found(
+        store,
+        region_name="bench",
+        cell=0,
+        now_us=1,
+        admin_token=token,
+        platform_key=PlatformKeys({1: bytes(32)}).current,
+    )
     common = {"at_us": 1, "organization_id": founded.platform_organization_id, "project_id": None}
     for first in range(0, count, EVENTS_MAX):
         rows = [

@@ -33,11 +33,15 @@ from kumoi.store.database import Connection, Store
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import spec_text
+from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.platform import PlatformKeys
+from kumoi.store.keys.ring import KeyRing
+from kumoi.store.keys.rows import organization_key_row
 from kumoi.store.leases import leases_hold
-from kumoi.store.vault import Vault
 from kumoi.store.writer import Change, Fence
 
 T0_US = 1_800_000_000 * 1_000_000
+PLATFORM_KEYS = PlatformKeys({1: bytes(32)})
 """Midnight-ish of a day in 2027: where the clock begins."""
 ACTIVATIONS_MAX = 200
 
@@ -69,7 +73,7 @@ class RegionWorld:
         context = LoopContext(
             store=self.store,
             engines={self.engine.name: self.engine},
-            vault=Vault(bytes(32)),
+            keys=KeyRing(self.store, KeyEncryptions(PLATFORM_KEYS)),
             clock_us=self.clock_us,
             nudge=lambda *names: self._nudged.update(names),
             incarnation="incarnation-1",
@@ -174,6 +178,10 @@ class RegionWorld:
             Change(
                 [
                     (schema.organizations, [organization | {"created_us": self.now_us}]),
+                    (
+                        schema.organization_keys,
+                        [organization_key_row(PLATFORM_KEYS.current, made.id, 1, self.now_us)],
+                    ),
                     (schema.principals, [user | belongs]),
                     (schema.projects, [project | belongs]),
                 ]

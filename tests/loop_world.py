@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from region_rows import GIB, T0_US, RegionRows
+from region_rows import GIB, PLATFORM_KEYS, T0_US, RegionRows
 
 from kumoi.engines.base import AttemptSpec, EngineError, HostReport, Limits
 from kumoi.engines.fake import FakeEngine
@@ -26,8 +26,9 @@ from kumoi.store import schema
 from kumoi.store.database import Store
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import job_cancel
+from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.ring import KeyRing
 from kumoi.store.leases import leases_hold
-from kumoi.store.vault import Vault
 from kumoi.store.writer import Fence
 
 S_US = 1_000_000
@@ -102,7 +103,7 @@ class World:
         self.context = LoopContext(
             store=store or self.store,
             engines=engines or {self.engine.name: self.engine},
-            vault=Vault(bytes(32)),
+            keys=KeyRing(self.store, KeyEncryptions(PLATFORM_KEYS)),
             clock_us=self.clock,
             nudge=lambda *names: self.nudged.update(names),
             incarnation=INCARNATION,

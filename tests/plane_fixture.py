@@ -47,8 +47,10 @@ from kumoi.model.access import (
 from kumoi.model.idempotency import NO_PROJECT, IdempotencyKey, Written
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
+from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.platform import PlatformKeys
+from kumoi.store.keys.ring import KeyRing
 from kumoi.store.log import LogBatch, log_append
-from kumoi.store.vault import Vault
 
 NOW_US = 1_800_000_000_000_000
 """15 January 2027, 08:00 UTC."""
@@ -162,14 +164,22 @@ def plane_open(directory: Path, database_url: str | None = None) -> Iterator[Wor
     """A founded region whose data lie in `directory`, and its rows in another database if one is given."""
     store = Store(database_url or f"sqlite:///{directory / 'kumoi.db'}")
     token = token_format(os.urandom(32))
-    founded = region_found(store, region_name="test", cell=7, now_us=NOW_US, admin_token=token)
+    platform_keys = PlatformKeys({1: os.urandom(32)})
+    founded = region_found(
+        store,
+        region_name="test",
+        cell=7,
+        now_us=NOW_US,
+        admin_token=token,
+        platform_key=platform_keys.current,
+    )
     signer = Signer(ORIGIN, os.urandom(32))
     files = FileStore(directory / "objects")
     plane = Plane(
         store=store,
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
         cursors=Cursors(os.urandom(32)),
-        vault=Vault(os.urandom(32)),
+        keys=KeyRing(store, KeyEncryptions(platform_keys)),
         files=files,
         region=Region(
             name=founded.name,

@@ -14,9 +14,12 @@ from kumoi.store.database import Store
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import spec_text
+from kumoi.store.keys.platform import PlatformKeys
+from kumoi.store.keys.rows import organization_key_row
 from kumoi.store.writer import Change
 
 T0_US = 472_222 * 3_600 * 1_000_000
+PLATFORM_KEYS = PlatformKeys({1: bytes(32)})
 """A full hour in November 2023, when all of these rows were made."""
 GIB = 1 << 30
 
@@ -192,5 +195,10 @@ class RegionRows:
         belongs = {"organization_id": organization_id, "created_us": T0_US}
         user = {"id": user_id, "name": "admin", "kind": PrincipalKind.USER} | belongs
         project = {"id": project_id, "name": "main", "number": number} | belongs
-        inserts = [(schema.organizations, [organization]), (schema.principals, [user])]
+        key = organization_key_row(PLATFORM_KEYS.current, organization_id, 1, T0_US)
+        inserts = [
+            (schema.organizations, [organization]),
+            (schema.organization_keys, [key]),
+            (schema.principals, [user]),
+        ]
         self.store.commit_wait(Change([*inserts, (schema.projects, [project])]))

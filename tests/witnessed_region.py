@@ -13,7 +13,7 @@ from typing import Any
 from witness_process import WAIT_S, Witness
 
 from kumoi.ledger.note import Signer, vkey_format
-from kumoi.store.vault import key_file_ensure
+from kumoi.store.keys.platform import key_file_ensure
 
 ORIGIN = "kumoi.local/region-1"
 

@@ -25,6 +25,8 @@ from kumoi.store.database import Connection, Store
 from kumoi.store.errors import DuplicateRow
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.ids import id_new
+from kumoi.store.keys.encryption import KeyEncryption
+from kumoi.store.keys.rows import organization_key_row
 from kumoi.store.organizations import region_get
 from kumoi.store.writer import Change, change_apply
 
@@ -55,6 +57,7 @@ class Founder:
     cell: int
     now_us: int
     admin_token: str
+    platform_key: KeyEncryption
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,13 @@ class FoundedOrganization:
 
 
 def region_found(
-    store: Store, *, region_name: str, cell: int, now_us: int, admin_token: str
+    store: Store,
+    *,
+    region_name: str,
+    cell: int,
+    now_us: int,
+    admin_token: str,
+    platform_key: KeyEncryption,
 ) -> FoundedRegion:
     """Found the region in an empty store, or return the one that is there. Blocks; for the start of a plane.
 
@@ -76,10 +85,11 @@ def region_found(
     matches nothing does no harm, one that is in the store and nobody knows does. Raises Conflict where the
     store is of another region.
     """
+    founder = Founder(SYSTEM_ACTOR, cell, now_us, admin_token, platform_key)
     try:
-        region = store.transact_wait(None, _region_found, region_name, cell, now_us, admin_token)
+        region = store.transact_wait(None, _region_found, region_name, founder)
     except DuplicateRow:
-        region = store.transact_wait(None, _region_found, region_name, cell, now_us, admin_token)
+        region = store.transact_wait(None, _region_found, region_name, founder)
     if (region.name, region.cell) != (region_name, cell):
         raise Conflict(
             "region_differs",
@@ -93,14 +103,12 @@ def region_found(
     return region
 
 
-def _region_found(
-    connection: Connection, region_name: str, cell: int, now_us: int, admin_token: str
-) -> FoundedRegion:
+def _region_found(connection: Connection, region_name: str, founder: Founder) -> FoundedRegion:
     known = region_get(connection)
     if known is not None:
         return FoundedRegion(known.name, known.cell, known.incarnation, known.platform_organization_id, False)
     incarnation = os.urandom(_INCARNATION_BYTES).hex()
-    founder = Founder(SYSTEM_ACTOR, cell, now_us, admin_token)
+    cell, now_us = founder.cell, founder.now_us
     platform = organization_founding(PLATFORM_NAME, region_name, ADMIN_NAME, founder, is_platform=True)
     place = _place_founding(platform.organization.id, founder)
     region_row = {
@@ -166,6 +174,10 @@ def organization_founding(
     access = _access_founding(admin, founder, is_platform=is_platform)
     inserts = [
         (schema.organizations, [organization_row]),
+        (
+            schema.organization_keys,
+            [organization_key_row(founder.platform_key, organization.id, 1, founder.now_us)],
+        ),
         (schema.principals, [admin_row]),
         (schema.events, events),
         *access.inserts,

@@ -64,7 +64,8 @@ async def organization_create(
     """Create an organization with its first administrator, whose token only the first answer shows."""
     await plane.authorize(actor, Action.ORGANIZATION_CREATE, PLATFORM_TARGET)
     token = token_format(os.urandom(SECRET_BYTES))
-    founder = Founder(actor.id, plane.region.cell, plane.clock_us(), token)
+    platform_key = plane.keys.encryptions.platform.current
+    founder = Founder(actor.id, plane.region.cell, plane.clock_us(), token, platform_key)
     founded = organization_founding(
         body.name, body.display_name or body.name, body.admin_name, founder, is_platform=False
     )

@@ -31,7 +31,7 @@ from kumoi.store.database import Connection, Store
 from kumoi.store.directory import Directory
 from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
 from kumoi.store.files import FileStore
-from kumoi.store.vault import Vault
+from kumoi.store.keys.ring import KeyRing
 from kumoi.store.writer import Change, answer_kept, change_apply
 
 HOLDER_TTL_S = 1.0
@@ -83,7 +83,7 @@ class Plane:
     store: Store
     guard: Guard
     cursors: Cursors
-    vault: Vault
+    keys: KeyRing
     files: FileStore
     region: Region
     data_dir: Path

@@ -4,6 +4,7 @@ import base64
 import re
 
 from kumoi.app.answers import answer, etag_matches
+from kumoi.app.keys import seal
 from kumoi.app.plane import Plane, not_found
 from kumoi.app.projects import project_authorized
 from kumoi.model.access import Action, Actor, ResourceKind, Target
@@ -17,7 +18,7 @@ from kumoi.store.database import Connection
 from kumoi.store.directory import ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
-from kumoi.store.vault import SealedSecret, SecretName
+from kumoi.store.keys.names import Sealed
 from kumoi.store.writer import Change
 
 _NAME = re.compile(NAME_PATTERN)
@@ -48,8 +49,8 @@ async def secret_write(
     place = await _secret_authorized(plane, actor, Action.SECRET_WRITE, project_id, name)
     if place.state != "active":
         raise Conflict("project_archived", "the project {id} is archived; restore it first", id=project_id)
-    owner = SecretName(place.organization_id, project_id, name)
-    sealed = plane.vault.seal(owner, _value(body))
+    owner = secrets.secret_seal_name(place.organization_id, project_id, name)
+    sealed = await seal(plane, owner, _value(body))
     now_us, fresh_id = plane.clock_us(), id_new(IdKind.SECRET, plane.region.cell)
 
     def build(connection: Connection) -> Change:
@@ -142,14 +143,13 @@ def _match_check(name: str, if_match: str | None, known: Secret | None) -> None:
         )
 
 
-def _row(place: ProjectPlace, secret: Secret, sealed: SealedSecret, now_us: int) -> dict[str, object]:
+def _row(place: ProjectPlace, secret: Secret, sealed: Sealed, now_us: int) -> dict[str, object]:
     return {
         "id": secret.id,
         "organization_id": place.organization_id,
         "project_id": place.id,
         "name": secret.name,
-        "wrapped_key": sealed.wrapped_key,
-        "ciphertext": sealed.ciphertext,
+        "sealed": sealed.blob,
         "key_version": sealed.key_version,
         "data_class": place.data_class,
         "jurisdiction": place.jurisdiction,

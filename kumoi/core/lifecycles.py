@@ -214,6 +214,26 @@ NOTICE_SENDING = _lifecycle(
         "given_up": {},
     },
 )
+ORGANIZATION_KEY = _lifecycle(
+    "organization_key",
+    "current",
+    {"current": {"retired": "a newer version took over"}, "retired": {}},
+)
+KEY_HOLDER = _lifecycle(
+    "key_holder",
+    "held",
+    {
+        "held": {
+            "withdrawn": "the tenant withdraws its key",
+            "lost": "the token does not give the key any more",
+        },
+        "lost": {
+            "held": "the token gives the key again",
+            "withdrawn": "the tenant withdraws its key",
+        },
+        "withdrawn": {"held": "the tenant restores its key, and the token gives it"},
+    },
+)
 
 LIFECYCLES: tuple[Lifecycle, ...] = (
     ORGANIZATION,
@@ -231,4 +251,6 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     REVISION,
     REPLICA,
     NOTICE_SENDING,
+    ORGANIZATION_KEY,
+    KEY_HOLDER,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from kumoi.engines.base import Engine
 from kumoi.providers.base import Provider
 from kumoi.store.database import Store
-from kumoi.store.vault import Vault
+from kumoi.store.keys.ring import KeyRing
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class LoopContext:
 
     store: Store
     engines: Mapping[str, Engine]
-    vault: Vault
+    keys: KeyRing
     clock_us: Callable[[], int]
     nudge: Callable[..., None]
     incarnation: str

@@ -12,14 +12,19 @@ from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome, JobSpec
 from kumoi.store import attempts
 from kumoi.store.attempts import AttemptEnd
 from kumoi.store.devices import DeviceHeld, devices_held
+from kumoi.store.keys.errors import KeyFailure
 from kumoi.store.schema import AnyRow
-from kumoi.store.vault import SecretName, SecretUnreadable
+from kumoi.store.secrets import secret_seal_name
 from kumoi.store.writer import Fence
 
 START_LIMIT = 64
 END_LIMIT = 256
 STOP_LIMIT = 1_000
 STOP_GRACE_S = 5.0
+
+
+class SecretMissing(Exception):
+    """A secret that the task names does not exist any more."""
 
 
 def tasks_activate(context: LoopContext, fence: Fence) -> bool:
@@ -127,7 +132,7 @@ def _specs_build(context: LoopContext, rows: Sequence[AnyRow]) -> tuple[list[Att
         job = SPEC_DECODER.decode(row.spec)
         try:
             opened = _secrets_open(context, row, job)
-        except SecretUnreadable as error:
+        except (SecretMissing, KeyFailure) as error:
             ends.append(_never_started(row.id, context.clock_us(), str(error)))
             continue
         specs.append(_spec_build(row, job, opened, held.get(row.id, ())))
@@ -142,9 +147,9 @@ def _secrets_open(context: LoopContext, row: AnyRow, job: JobSpec) -> Mapping[st
     sealed = context.store.read_wait(attempts.secrets_sealed, row.project_id, names)
     missing = [name for name in names if name not in sealed]
     if missing:
-        raise SecretUnreadable(f"the secret {missing[0]} was deleted; write it again, then submit again")
+        raise SecretMissing(f"the secret {missing[0]} was deleted; write it again, then submit again")
     return {
-        file: context.vault.open(SecretName(row.organization_id, row.project_id, name), sealed[name])
+        file: context.keys.open(secret_seal_name(row.organization_id, row.project_id, name), sealed[name])
         for file, name in job.secrets.items()
     }
 

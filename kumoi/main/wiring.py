@@ -42,9 +42,11 @@ from kumoi.providers.base import Provider
 from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
+from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.platform import PlatformKeys, key_file_ensure, key_file_read
+from kumoi.store.keys.ring import KeyRing
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
-from kumoi.store.vault import Vault, key_file_ensure, key_file_read
 from kumoi.store.witnesses import published_forget
 
 MACHINES_REST_S = 1.0
@@ -63,8 +65,10 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     with _private_files():
         store = Store(settings.database_url)
     with _first_start(settings.data_dir):
-        log_key, secrets_key, cursors_key = _keys_open(keys, founded=store.read_wait(region_get) is not None)
-        founded = _region_ensure(store, settings)
+        log_key, platform_keys, cursors_key = _keys_open(
+            keys, founded=store.read_wait(region_get) is not None
+        )
+        founded = _region_ensure(store, settings, platform_keys)
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
     rules, quorum = witnesses_read(settings.witnesses_file, signer.key)
@@ -80,14 +84,14 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         log_witnesses=rules,
         log_rules=quorum.rules,
     )
-    vault = Vault(secrets_key)
+    ring = KeyRing(store, KeyEncryptions(platform_keys))
     engines = _engines_build(settings, founded.incarnation)
     providers = _providers_build(settings)
     plane = Plane(
         store=store,
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
         cursors=Cursors(cursors_key),
-        vault=vault,
+        keys=ring,
         files=FileStore(settings.data_dir / "objects"),
         region=region,
         data_dir=settings.data_dir,
@@ -101,7 +105,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     context = LoopContext(
         store=store,
         engines=engines,
-        vault=vault,
+        keys=ring,
         clock_us=plane.clock_us,
         nudge=nudge,
         incarnation=founded.incarnation,
@@ -133,7 +137,7 @@ def _directories_ensure(data_dir: Path) -> Path:
     return data_dir / "keys"
 
 
-def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, bytes, bytes]:
+def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, PlatformKeys, bytes]:
     """The keys of the log, of secrets and of cursors, made before the region is founded and never again.
 
     Raises ValueError where one of a founded region is lost: another one in its place would begin a second
@@ -143,7 +147,8 @@ def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, bytes, bytes]:
     if founded and not cursors.exists():
         _log.warning("%s is lost and made anew: lists that are being read start again", cursors)
     open_key = key_file_read if founded else key_file_ensure
-    return open_key(log), open_key(secrets), key_file_ensure(cursors)
+    open_key(secrets)
+    return open_key(log), PlatformKeys.read(keys), key_file_ensure(cursors)
 
 
 @contextlib.contextmanager
@@ -167,7 +172,7 @@ def _first_start(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _region_ensure(store: Store, settings: Settings) -> FoundedRegion:
+def _region_ensure(store: Store, settings: Settings, keys: PlatformKeys) -> FoundedRegion:
     """The region in the store; founded at the first start, with the operator's token in `admin.token`.
 
     The token is on disk before the store knows it: a crash in between leaves a file that the next start
@@ -179,7 +184,12 @@ def _region_ensure(store: Store, settings: Settings) -> FoundedRegion:
         _file_write(settings.data_dir / "admin.token", token + "\n")
     now_us = time.time_ns() // 1_000
     return region_found(
-        store, region_name=settings.region, cell=settings.cell, now_us=now_us, admin_token=token
+        store,
+        region_name=settings.region,
+        cell=settings.cell,
+        now_us=now_us,
+        admin_token=token,
+        platform_key=keys.current,
     )
 
 

@@ -15,7 +15,7 @@ from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.note import SignatureType, Signer, VerifierKey, vkey_format, vkey_parse
 from kumoi.main.listening import free_check, reachable_wait
 from kumoi.model.settings import address_split
-from kumoi.store.vault import key_file_ensure
+from kumoi.store.keys.platform import key_file_ensure
 from kumoi.web.api.server import server_create
 from kumoi.web.settings import WebSettings
 from kumoi.witness.application import WitnessApplication

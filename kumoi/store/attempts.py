@@ -15,6 +15,7 @@ from kumoi.model.time import US_PER_S
 from kumoi.store.events import SYSTEM_ACTOR, event_row
 from kumoi.store.host_touches import host_touch
 from kumoi.store.jobs import jobs_lock, jobs_settle
+from kumoi.store.keys.names import Sealed
 from kumoi.store.locks import rows_lock
 from kumoi.store.placement import devices_take
 from kumoi.store.schema import (
@@ -33,7 +34,6 @@ from kumoi.store.schema import (
     usage_intervals,
 )
 from kumoi.store.shares import quota_charges, quotas_release
-from kumoi.store.vault import SealedSecret
 from kumoi.store.writer import Move, insert_many, move_many
 
 _DETAIL_MAX = 400
@@ -187,15 +187,10 @@ def device_paths(connection: Connection, attempt_ids: Sequence[str]) -> dict[str
     return paths
 
 
-def secrets_sealed(
-    connection: Connection, project_id: str, names: Sequence[str]
-) -> Mapping[str, SealedSecret]:
+def secrets_sealed(connection: Connection, project_id: str, names: Sequence[str]) -> Mapping[str, Sealed]:
     """The sealed secrets of a project by name."""
     statement = select(secrets).where(secrets.c.project_id == project_id, secrets.c.name.in_(names))
-    return {
-        row.name: SealedSecret(row.wrapped_key, row.ciphertext, row.key_version)
-        for row in connection.execute(statement)
-    }
+    return {row.name: Sealed(row.sealed, row.key_version) for row in connection.execute(statement)}
 
 
 def attempts_started(connection: Connection, started_us: Mapping[str, int]) -> None:

@@ -8,8 +8,13 @@ from kumoi.model.records import Secret
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.errors import StaleState
+from kumoi.store.keys.names import Sealed, SealedName
 from kumoi.store.schema import AnyRow
-from kumoi.store.vault import SealedSecret
+
+
+def secret_seal_name(organization_id: str, project_id: str, name: str) -> SealedName:
+    """What a secret is sealed as."""
+    return SealedName("secret", organization_id, (project_id, name))
 
 
 def secret_get(connection: Connection, project_id: str, name: str) -> Secret | None:
@@ -30,9 +35,7 @@ def secret_list(
     return [secret_from_row(row) for row in rows]
 
 
-def secret_replace(
-    connection: Connection, secret_id: str, sealed: SealedSecret, version: int, now_us: int
-) -> None:
+def secret_replace(connection: Connection, secret_id: str, sealed: Sealed, version: int, now_us: int) -> None:
     """Put another value in the place of a secret's; `version` is the new one, one above the old.
 
     Raises StaleState if another plane was first.
@@ -42,8 +45,7 @@ def secret_replace(
         update(table)
         .where(table.c.id == secret_id, table.c.version == version - 1)
         .values(
-            wrapped_key=sealed.wrapped_key,
-            ciphertext=sealed.ciphertext,
+            sealed=sealed.blob,
             key_version=sealed.key_version,
             updated_us=now_us,
             version=version,

@@ -7,7 +7,7 @@ import pytest
 from plane_fixture import NOW_US, World
 
 from kumoi.app.events import platform_event_list
-from kumoi.app.founding import region_found
+from kumoi.app.founding import FoundedRegion, region_found
 from kumoi.app.pools import pool_list
 from kumoi.app.sites import site_list
 from kumoi.core.tokens import token_format
@@ -15,21 +15,37 @@ from kumoi.model.access import Role, ScopeKind
 from kumoi.model.errors import Conflict
 from kumoi.store import schema
 from kumoi.store.database import Store
+from kumoi.store.keys.platform import PlatformKeys
+
+PLATFORM_KEY = PlatformKeys({1: bytes(32)}).current
+
+
+def found(store: Store, name: str, cell: int, now_us: int, token: str) -> FoundedRegion:
+    return region_found(
+        store, region_name=name, cell=cell, now_us=now_us, admin_token=token, platform_key=PLATFORM_KEY
+    )
 
 
 def test_a_region_is_founded_once(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
     token = token_format(os.urandom(32))
-    first = region_found(store, region_name="tokyo", cell=3, now_us=NOW_US, admin_token=token)
+    first = found(store, "tokyo", 3, NOW_US, token)
     other = token_format(os.urandom(32))
-    second = region_found(store, region_name="tokyo", cell=3, now_us=NOW_US + 1, admin_token=other)
+    second = found(store, "tokyo", 3, NOW_US + 1, other)
     assert (first.founded, second.founded) == (True, False)
     assert first.incarnation == second.incarnation
     counts = [
         len(store.read_wait(lambda connection, t=table: connection.execute(t.select()).all()))
-        for table in (schema.organizations, schema.principals, schema.tokens, schema.sites, schema.pools)
+        for table in (
+            schema.organizations,
+            schema.organization_keys,
+            schema.principals,
+            schema.tokens,
+            schema.sites,
+            schema.pools,
+        )
     ]
-    assert counts == [1, 1, 1, 1, 1]
+    assert counts == [1, 1, 1, 1, 1, 1]
     store.close()
 
 
@@ -37,9 +53,9 @@ def test_a_region_is_founded_once(tmp_path: Path) -> None:
 def test_a_store_of_another_region_is_refused(tmp_path: Path, name: str, cell: int) -> None:
     store = Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
     token = token_format(os.urandom(32))
-    region_found(store, region_name="tokyo", cell=3, now_us=NOW_US, admin_token=token)
+    found(store, "tokyo", 3, NOW_US, token)
     with pytest.raises(Conflict) as refused:
-        region_found(store, region_name=name, cell=cell, now_us=NOW_US, admin_token=token)
+        found(store, name, cell, NOW_US, token)
     assert refused.value.code == "region_differs"
     store.close()
 
@@ -47,7 +63,7 @@ def test_a_store_of_another_region_is_refused(tmp_path: Path, name: str, cell: i
 def test_a_founding_that_fails_leaves_nothing(tmp_path: Path) -> None:
     store = Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
     with pytest.raises(Exception, match="NOT NULL"):
-        region_found(store, region_name="tokyo", cell=3, now_us=NOW_US, admin_token="no token")
+        found(store, "tokyo", 3, NOW_US, "no token")
     rows = store.read_wait(lambda connection: connection.execute(schema.organizations.select()).all())
     assert rows == []
     store.close()

@@ -22,7 +22,9 @@ from kumoi.model.errors import (
 from kumoi.model.idempotency import Written
 from kumoi.model.records import SECRET_BYTES_MAX, SecretWrite
 from kumoi.store import schema
-from kumoi.store.vault import SealedSecret, SecretName, SecretUnreadable
+from kumoi.store.keys.errors import SealBroken
+from kumoi.store.keys.names import Sealed
+from kumoi.store.secrets import secret_seal_name
 
 VALUE = b"correct horse battery staple"
 
@@ -59,11 +61,11 @@ def test_the_value_opens_only_as_what_it_was_sealed_for(world: World, acme: Tena
     project, other = acme.project("apollo"), acme.project("zeus")
     put(world, acme.admin, project, "key", VALUE)
     (row,) = rows(world)
-    sealed = SealedSecret(row.wrapped_key, row.ciphertext, row.key_version)
-    assert world.plane.vault.open(SecretName(acme.id, project, "key"), sealed) == VALUE
-    for owner in (SecretName(acme.id, other, "key"), SecretName(acme.id, project, "key2")):
-        with pytest.raises(SecretUnreadable):
-            world.plane.vault.open(owner, sealed)
+    sealed = Sealed(row.sealed, row.key_version)
+    assert world.plane.keys.open(secret_seal_name(acme.id, project, "key"), sealed) == VALUE
+    for owner in (secret_seal_name(acme.id, other, "key"), secret_seal_name(acme.id, project, "key2")):
+        with pytest.raises(SealBroken):
+            world.plane.keys.open(owner, sealed)
 
 
 def test_the_value_is_nowhere_in_the_data_directory(world: World, acme: Tenant, tmp_path: Path) -> None:

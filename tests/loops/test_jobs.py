@@ -18,7 +18,7 @@ from kumoi.model.jobs import (
     RetryReason,
 )
 from kumoi.store import schema
-from kumoi.store.vault import SecretName
+from kumoi.store.secrets import secret_seal_name
 
 RETRY_EXIT = RetryPolicy(limit=1, on=(RetryReason.EXIT_CODE,))
 
@@ -221,15 +221,14 @@ def test_an_attempt_that_was_not_started_in_time_is_placed_again(world: World) -
 
 def test_a_deleted_secret_fails_the_start_and_a_kept_one_reaches_the_task(world: World) -> None:
     kept, gone = submit(world, secrets={"file": "kept"}), submit(world, secrets={"file": "gone"})
-    owner = SecretName(world.region.organizations["one"], world.region.projects["one"], "kept")
-    sealed = world.context.vault.seal(owner, b"value")
+    organization, project = world.region.organizations["one"], world.region.projects["one"]
+    sealed = world.context.keys.seal(secret_seal_name(organization, project, "kept"), b"value")
     row = {
         "id": "sec_1",
-        "organization_id": owner.organization_id,
-        "project_id": owner.project_id,
+        "organization_id": organization,
+        "project_id": project,
         "name": "kept",
-        "wrapped_key": sealed.wrapped_key,
-        "ciphertext": sealed.ciphertext,
+        "sealed": sealed.blob,
         "key_version": sealed.key_version,
         "created_us": T0_US,
         "updated_us": T0_US,

@@ -53,7 +53,12 @@ class Rows(RegionRows):
             schema.machines, machine | {"settings": "{}", "host_hour_microyen": 1, "requested_us": T0_US}
         )
         sending = self.sending()
+        organization = self.organizations["two"]
+        holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue"}
+        self.write(schema.key_holders, holder | {"changed_us": T0_US})
         return {
+            "organization_key": (schema.organization_keys, {"id": f"{organization}.1"}),
+            "key_holder": (schema.key_holders, {"id": organization}),
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
             "project": (schema.projects, {"id": self.projects["one"]}),
             "principal": (schema.principals, {"id": self.users["one"]}),

@@ -6,6 +6,7 @@
 from kumoi.store.schema.access import organizations, principals, projects, region, role_bindings, tokens
 from kumoi.store.schema.capacity import capacity_days, capacity_plans, device_models
 from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
+from kumoi.store.schema.keys import key_holders, organization_keys
 from kumoi.store.schema.machines import autoscales, machines
 from kumoi.store.schema.notices import log_gaps, notice_sendings, notice_targets, notices
 from kumoi.store.schema.places import devices, host_touches, hosts, pools, sites
@@ -73,6 +74,7 @@ __all__ = [
     "is_live",
     "job_dependencies",
     "jobs",
+    "key_holders",
     "leases",
     "log_bundles",
     "log_gaps",
@@ -85,6 +87,7 @@ __all__ = [
     "notice_sendings",
     "notice_targets",
     "notices",
+    "organization_keys",
     "organizations",
     "plans",
     "pool_uses",

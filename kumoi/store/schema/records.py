@@ -14,6 +14,7 @@ from sqlalchemy import (
 )
 
 from kumoi.store.schema.columns import count, id_column, metadata, ref, residency, us, version
+from kumoi.store.schema.keys import sealed_with
 
 secrets = Table(
     "secrets",
@@ -22,14 +23,15 @@ secrets = Table(
     ref("organization_id", "organizations"),
     ref("project_id", "projects"),
     Column("name", String(63), nullable=False),
-    Column("wrapped_key", LargeBinary, nullable=False),
-    Column("ciphertext", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
     Column("key_version", Integer, nullable=False),
     *residency(),
     us("created_us"),
     us("updated_us"),
     version(),
     UniqueConstraint("project_id", "name"),
+    sealed_with("secrets"),
+    Index(None, "organization_id", "key_version", "id"),
 )
 
 events = Table(

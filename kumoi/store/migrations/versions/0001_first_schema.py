@@ -320,6 +320,21 @@ def upgrade() -> None:
         postgresql_where=sa.text("log_index IS NOT NULL"),
     )
     op.create_table(
+        "key_holders",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("token", sa.String(length=63), nullable=False),
+        sa.Column("label", sa.String(length=100), nullable=False),
+        sa.Column("on_withdraw", sa.String(length=16), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="held", nullable=False),
+        sa.Column("cause", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("changed_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("on_withdraw IN ('continue', 'end')", name=op.f("ck_key_holders_on_withdraw")),
+        sa.CheckConstraint("state IN ('held', 'lost', 'withdrawn')", name=op.f("ck_key_holders_state")),
+        sa.ForeignKeyConstraint(["id"], ["organizations.id"], name=op.f("fk_key_holders_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_holders")),
+    )
+    op.create_table(
         "notice_targets",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("organization_id", sa.String(length=40), nullable=False),
@@ -343,6 +358,38 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "organization_id", "address", name=op.f("uq_notice_targets_organization_id_address")
         ),
+    )
+    op.create_table(
+        "organization_keys",
+        sa.Column("id", sa.String(length=48), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="current", nullable=False),
+        sa.Column("kek", sa.String(length=200), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("retired_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "(state = 'retired') = (retired_us IS NOT NULL)", name=op.f("ck_organization_keys_retired")
+        ),
+        sa.CheckConstraint("state IN ('current', 'retired')", name=op.f("ck_organization_keys_state")),
+        sa.CheckConstraint("number >= 1", name=op.f("ck_organization_keys_number")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_organization_keys_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_organization_keys")),
+        sa.UniqueConstraint(
+            "organization_id", "number", name=op.f("uq_organization_keys_organization_id_number")
+        ),
+    )
+    op.create_index(
+        "uq_organization_keys_current",
+        "organization_keys",
+        ["organization_id"],
+        unique=True,
+        sqlite_where=sa.text("state = 'current'"),
+        postgresql_where=sa.text("state = 'current'"),
     )
     op.create_table(
         "pools",
@@ -567,8 +614,7 @@ def upgrade() -> None:
         sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("project_id", sa.String(length=40), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
-        sa.Column("wrapped_key", sa.LargeBinary(), nullable=False),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False),
         sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
         sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
@@ -576,11 +622,22 @@ def upgrade() -> None:
         sa.Column("updated_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_secrets_key_version",
+        ),
+        sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name=op.f("fk_secrets_organization_id")
         ),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_secrets_project_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_secrets")),
         sa.UniqueConstraint("project_id", "name", name=op.f("uq_secrets_project_id_name")),
+    )
+    op.create_index(
+        op.f("ix_secrets_organization_id_key_version_id"),
+        "secrets",
+        ["organization_id", "key_version", "id"],
+        unique=False,
     )
     op.create_table(
         "services",

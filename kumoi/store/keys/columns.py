@@ -1,0 +1,25 @@
+"""Where sealed things are kept: what a rotation wraps anew, and what keeps an old key version in use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Table
+
+from kumoi.store import schema
+from kumoi.store.keys.names import SealedName
+from kumoi.store.schema import AnyRow
+from kumoi.store.secrets import secret_seal_name
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTable:
+    """A table with `id`, `organization_id`, `sealed` and `key_version`, its `sealed_with` constraint, and an
+    index over (organization_id, key_version, id). `name` is what a row's blob was sealed as."""
+
+    table: Table
+    name: Callable[[AnyRow], SealedName]
+
+
+SEALED_TABLES = (
+    SealedTable(schema.secrets, lambda row: secret_seal_name(row.organization_id, row.project_id, row.name)),
+)
