@@ -1,9 +1,9 @@
 """What the guard costs: decisions a second on one core, and what part of a submission it and the log are.
 
-Decisions are asked of the guard as a request asks it, in this process; the rates are of one core's time, which a
-busy neighbour lengthens less than a clock's. A question is new if it was never asked: its resource never
-was, and its actor neither where the figure says so. A submission goes through the application into a store of
-its own (SQLite, on disk before the answer), HTTP left out, so the shares are rather too high than too low.
+Decisions are asked of the guard as a request asks it, in this process. Rates are of one core's time, which a
+busy neighbour lengthens less than a clock's. A question is new if it was never asked: its resource never was,
+and its actor neither where the figure says so. A submission goes through the application into a store of its
+own (SQLite, on disk before the answer), HTTP left out, so the shares are rather too high than too low.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 from ledger import append_rate
 from report import Figure, Report, arguments_make, machine_describe, report_print, say
@@ -45,6 +46,7 @@ from kumoi.model.access import (
 )
 from kumoi.model.jobs import JobSpec
 from kumoi.model.settings import Settings
+from kumoi.store.events import event_row
 
 ROUNDS = 5
 KNOWN_ACTORS = 200
@@ -166,11 +168,9 @@ def share_figures(place: Path, count: int) -> Iterator[Figure]:
     """Microseconds of one submission, and what the guard and the log are of it."""
     plane, _runner = plane_build(Settings(data_dir=place / "data", gateway=False))
     try:
-        deciding, telling = Timed(plane.guard.decide), Timed(jobs.event_row)
-        plane.guard.decide = deciding  # type: ignore[method-assign]
-        jobs.event_row = telling  # type: ignore[attr-defined]
-        taken_s = asyncio.run(submissions(plane, place / "data", count, (deciding, telling)))
-        jobs.event_row = telling.function  # type: ignore[attr-defined]
+        deciding, telling = Timed(plane.guard.decide), Timed(event_row)
+        with patch.object(plane.guard, "decide", deciding), patch.object(jobs, "event_row", telling):
+            taken_s = asyncio.run(submissions(plane, place / "data", count, (deciding, telling)))
     finally:
         plane.store.close()
     new_us = 1e6 / decision_rate(lambda begun: cold(begun, count), count)
