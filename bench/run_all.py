@@ -32,7 +32,6 @@ def main() -> int:
         "region": [],
         "serve": [],
         "ledger": [],
-        "guard": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [

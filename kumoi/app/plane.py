@@ -10,6 +10,7 @@ from kumoi.app.pages import Cursors
 from kumoi.app.pool_looks import PoolLooks
 from kumoi.app.pool_verdicts import PoolVerdicts
 from kumoi.app.refusals import Refusals
+from kumoi.core.notice_addresses import NoticeRules
 from kumoi.core.tokens import token_hash
 from kumoi.engines.base import Engine
 from kumoi.guard.decide import Guard
@@ -89,6 +90,7 @@ class Plane:
     data_dir: Path
     engines: Mapping[str, Engine] = field(default_factory=dict)
     providers: Mapping[str, Provider] = field(default_factory=dict)
+    notice_rules: NoticeRules = field(default_factory=NoticeRules)
     nudge: Callable[..., None] = _nobody
     clock_us: Callable[[], int] = _now_us
     monotonic_s: Callable[[], float] = time.monotonic

@@ -100,6 +100,15 @@ def token_lost(principal: str) -> Failure:
     )
 
 
+def secret_lost(target: str) -> Failure:
+    """The failure where a try was repeated whose answer, with the secret of a webhook in it, never came."""
+    return fail(
+        Exit.REFUSED,
+        _("it was added, but the answer with its secret was lost on the way, and secrets are shown once"),
+        _("remove it and add it again: kumoi notice target remove {target}").format(target=target),
+    )
+
+
 def failure_from(error: Exception, given: Globals) -> Failure | None:
     """The failure for an error that is expected; None for a fault of ours, which keeps its traceback.
 

@@ -51,6 +51,10 @@ COMMANDS: Final = {
     "reservation": Entry("kumoi.cli.reservations:reservation", "Hosts held for an organization at a date."),
     "usage": Entry("kumoi.cli.usage:usage", "What was used."),
     "event": Entry("kumoi.cli.events:event", "What was done or refused."),
+    "notice": Entry(
+        "kumoi.cli.notices:notice",
+        "Notices by webhook and mail of what cannot wait.",
+    ),
     "log": Entry("kumoi.cli.log:log", "The operations log: receipts, mirrors, offline verification."),
     "completion": Entry("kumoi.cli.completion:completion", "Print the completion script of a shell."),
     "version": Entry("kumoi.cli.version:version", "Show versions."),

@@ -13,6 +13,7 @@ from kumoi.client.groups import D, Group, Operation
 from kumoi.client.jobs import Jobs
 from kumoi.client.log import Log
 from kumoi.client.machines import Autoscales, Machines
+from kumoi.client.notices import Notices, NoticeTargets
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
@@ -57,6 +58,8 @@ class _Client(Group[D], Generic[D]):
         self.reservations: Reservations[D] = Reservations(driver)
         self.usage: Usages[D] = Usages(driver)
         self.events: Events[D] = Events(driver)
+        self.notices: Notices[D] = Notices(driver)
+        self.notice_targets: NoticeTargets[D] = NoticeTargets(driver)
         self.log: Log[D] = Log(driver)
 
 

@@ -1,10 +1,143 @@
-"""Notices: tell each to the targets that want it."""
+"""Notices: written out to the targets that want each, and tried until they are taken.
 
+A sending that is under way is as pending as one that waits: what a crash forgets is sent again, under the
+same id. Each try has a thread and a bounded time of its own; which are begun is decided so that slow or
+hostile receivers keep only each other waiting.
+"""
+
+import logging
+import queue
+import ssl
+import threading
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from kumoi.core.notice_addresses import NoticeRules
+from kumoi.core.notices import Due, retry_decide, sendings_choose
 from kumoi.loops.context import LoopContext
-from kumoi.store.notices import notice_expand
+from kumoi.loops.notice_mails import MailRelay, mail_send
+from kumoi.loops.notice_sending import NotSent, notice_make
+from kumoi.loops.notice_webhooks import webhook_send
+from kumoi.model.notices import NoticeChannel, NoticeKind
+from kumoi.store.keys.errors import KeyFailure, KeyWithdrawn
+from kumoi.store.keys.names import Sealed
+from kumoi.store.notice_targets import target_seal_name
+from kumoi.store.notices import (
+    SendingEnd,
+    notice_expand,
+    sendings_due,
+    sendings_get,
+    sendings_record,
+)
+from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Fence
 
+DUE_MAX = 1_000
+"""Targets that are looked at together."""
+_PPM = 1_000_000
 
-def notices_activate(context: LoopContext, fence: Fence) -> bool:
-    """Write the sendings of one notice. More at once while others wait."""
-    return context.store.transact_wait(fence, notice_expand, context.clock_us())
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeWays:
+    """How notices leave: where they may go, whom TLS trusts, and the mail relay if there is one."""
+
+    rules: NoticeRules
+    trust: ssl.SSLContext
+    relay: MailRelay | None = None
+
+
+@dataclass(slots=True)
+class NoticesMemory:
+    """What is under way, what ended and is not written yet, and the targets whose last try failed."""
+
+    under_way: dict[str, Due] = field(default_factory=dict)
+    heard: "queue.SimpleQueue[SendingEnd]" = field(default_factory=queue.SimpleQueue)
+    ended: list[SendingEnd] = field(default_factory=list)
+    doubtful: set[str] = field(default_factory=set)
+
+
+def notices_activate(memory: NoticesMemory, ways: NoticeWays, context: LoopContext, fence: Fence) -> bool:
+    """Write what was heard, expand one notice, begin what is due. More at once while notices wait."""
+    _ends_record(memory, context, fence)
+    more = context.store.transact_wait(fence, notice_expand, context.clock_us())
+    for row in _chosen(memory, context):
+        _try_begin(memory, ways, context, row)
+    return more
+
+
+def _ends_record(memory: NoticesMemory, context: LoopContext, fence: Fence) -> None:
+    """Write what became of tries; until it is written it is kept, and its sending not begun again."""
+    while not memory.heard.empty():
+        memory.ended.append(memory.heard.get())
+    if not memory.ended:
+        return
+    context.store.transact_wait(fence, sendings_record, memory.ended)
+    for end in memory.ended:
+        due = memory.under_way.pop(end.id)
+        if end.is_delivered:
+            memory.doubtful.discard(due.target_id)
+        else:
+            memory.doubtful.add(due.target_id)
+    memory.ended.clear()
+
+
+def _chosen(memory: NoticesMemory, context: LoopContext) -> Sequence[AnyRow]:
+    rows = context.store.read_wait(sendings_due, context.clock_us(), DUE_MAX)
+    due = [
+        Due(row.id, row.target_id, row.organization_id, row.attempts > 0 or row.target_id in memory.doubtful)
+        for row in rows
+    ]
+    chosen = sendings_choose(due, list(memory.under_way.values()))
+    if not chosen:
+        return []
+    memory.under_way |= {one.id: one for one in chosen}
+    found = context.store.read_wait(sendings_get, [one.id for one in chosen])
+    for gone in {one.id for one in chosen} - {row.id for row in found}:
+        del memory.under_way[gone]
+    return found
+
+
+def _try_begin(memory: NoticesMemory, ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
+    def send() -> None:
+        failure = ""
+        try:
+            _try(ways, context, row)
+        except NotSent as error:
+            failure = str(error)
+        except Exception:
+            _log.exception("the notice %s could not be sent to %s", row.notice_id, row.target_id)
+            failure = "it could not be sent"
+        memory.heard.put(_end(row, failure, context.clock_us()))
+        context.nudge("notices")
+
+    threading.Thread(target=send, name="notice", daemon=True).start()
+
+
+def _try(ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
+    """Send once. Raises NotSent."""
+    notice = notice_make(row, context.region)
+    if row.channel == NoticeChannel.MAIL:
+        if ways.relay is None:
+            raise NotSent("no mail server is set up")
+        mail_send(ways.relay, row.address, notice, row.target_id)
+        return
+    name = target_seal_name(row.organization_id, row.target_id)
+    try:
+        secret = context.keys.open(name, Sealed(row.sealed, row.key_version))
+    except KeyWithdrawn as error:
+        raise NotSent("its secret cannot be opened: the key of the organization is withdrawn") from error
+    except KeyFailure as error:
+        raise NotSent("its secret cannot be opened") from error
+    webhook_send(row.address, secret, notice, context.clock_us(), ways.rules, ways.trust)
+
+
+def _end(row: AnyRow, failure: str, now_us: int) -> SendingEnd:
+    if not failure:
+        return SendingEnd(row.id, now_us, is_delivered=True)
+    tries = row.attempts + 1
+    jitter_ppm = zlib.crc32(f"{row.id}/{tries}".encode()) % _PPM
+    next_us = retry_decide(NoticeKind(row.kind), tries, row.created_us, now_us, jitter_ppm)
+    return SendingEnd(row.id, now_us, is_delivered=False, failure=failure, next_us=next_us)

@@ -23,8 +23,9 @@ from kumoi.loops.gateway_link import GatewayLink
 from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
 from kumoi.loops.ledger import ledger_activate
+from kumoi.loops.log_gaps import LogGapsMemory, log_gaps_activate
 from kumoi.loops.machines import machines_activate
-from kumoi.loops.notices import notices_activate
+from kumoi.loops.notices import NoticesMemory, NoticeWays, notices_activate
 from kumoi.loops.orphans import orphans_activate
 from kumoi.loops.placement import placement_activate
 from kumoi.loops.placement_memory import PlacementMemory
@@ -36,8 +37,10 @@ from kumoi.loops.upkeep import upkeep_activate
 from kumoi.loops.witnesses import Quorum, WitnessesMemory, witnesses_activate
 from kumoi.main.engines import engines_build as _engines_build
 from kumoi.main.gateway_child import GatewayChild
+from kumoi.main.notices import notice_ways_build
 from kumoi.main.witnesses_file import witnesses_read
 from kumoi.model.settings import Settings
+from kumoi.model.time import US_PER_S
 from kumoi.providers.base import Provider
 from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
@@ -71,6 +74,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         founded = _region_ensure(store, settings, platform_keys)
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
+    ways = notice_ways_build(settings)
     rules, quorum = witnesses_read(settings.witnesses_file, signer.key)
     if not rules.witnesses:
         store.transact_wait(None, published_forget)
@@ -97,6 +101,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         data_dir=settings.data_dir,
         engines=engines,
         providers=providers,
+        notice_rules=ways.rules,
     )
 
     def nudge(*names: str) -> None:
@@ -122,7 +127,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     link = GatewayLink(
         child.control, plane.clock_us, lambda: nudge("services"), child if settings.gateway else None
     )
-    runner = Runner(store, _loops_build(context, link, signer, quorum, settings), beside=(link,))
+    runner = Runner(store, _loops_build(context, link, signer, quorum, ways, settings), beside=(link,))
     plane.nudge = nudge
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
@@ -223,7 +228,12 @@ def _providers_build(settings: Settings) -> dict[str, Provider]:
 
 
 def _loops_build(
-    context: LoopContext, gateway: GatewayLink, signer: Signer, quorum: Quorum, settings: Settings
+    context: LoopContext,
+    gateway: GatewayLink,
+    signer: Signer,
+    quorum: Quorum,
+    ways: NoticeWays,
+    settings: Settings,
 ) -> list[Loop]:
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
     return [
@@ -248,6 +258,11 @@ def _loops_build(
             partial(witnesses_activate, WitnessesMemory(), quorum, context),
             settings.log_interval_s,
         ),
-        Loop("notices", partial(notices_activate, context), 2.0, GATHER_S),
+        Loop("notices", partial(notices_activate, NoticesMemory(), ways, context), 2.0, GATHER_S),
+        Loop(
+            "log_gaps",
+            partial(log_gaps_activate, LogGapsMemory(), quorum, int(settings.log_gap_s * US_PER_S), context),
+            min(5.0, settings.log_gap_s / 2),
+        ),
         Loop("retention", partial(retention_activate, context), 60.0),
     ]

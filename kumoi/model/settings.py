@@ -19,7 +19,14 @@ class Settings:
     cell: int = 0
     log_origin: str = ""
     log_interval_s: float = 5.0
+    log_gap_s: float = 120.0
     witnesses_file: str = ""
+    notice_networks: str = ""
+    notice_ca_file: str = ""
+    smtp_url: str = ""
+    smtp_from: str = ""
+    smtp_login_file: str = ""
+    smtp_starttls: bool = True
     host_name: str = ""
     host_pool: str = ""
     providers_file: str = ""
@@ -40,6 +47,8 @@ class Settings:
             raise ValueError(f"cell must be 0..65535, not {self.cell}")
         if not 0.05 <= self.log_interval_s <= 60:
             raise ValueError(f"log_interval_s must be 0.05..60, not {self.log_interval_s}")
+        if not self.log_interval_s < self.log_gap_s <= 86_400:
+            raise ValueError(f"log_gap_s must be above log_interval_s, 86400 at most, not {self.log_gap_s}")
         for name in ("task_log_retention_s", "job_retention_s", "plan_retention_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")

@@ -134,6 +134,13 @@ def head_any(connection: Connection) -> LogHead | None:
     return None if row is None else LogHead(row.origin, row.size, row.root, row.checkpoint, row.at_us)
 
 
+def event_waiting_since(connection: Connection) -> int | None:
+    """When the oldest event without a place in the log happened; None where all have theirs."""
+    table = schema.events
+    waiting = select(table.c.at_us).where(table.c.log_index.is_(None)).order_by(table.c.id).limit(1)
+    return connection.execute(waiting).scalar_one_or_none()
+
+
 def _only_log_check(connection: Connection, origin: str) -> None:
     """Tiles and bundles are of one log; a second one would overwrite what was published for ever."""
     head = head_any(connection)

@@ -126,8 +126,7 @@ def sendings_get(connection: Connection, sending_ids: Sequence[str]) -> Sequence
             events.c.canonical,
             targets.c.channel,
             targets.c.address,
-            targets.c.wrapped_key,
-            targets.c.ciphertext,
+            targets.c.sealed,
             targets.c.key_version,
         )
         .join(notices, notices.c.id == sendings.c.notice_id)

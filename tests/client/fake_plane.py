@@ -27,6 +27,8 @@ from fake_rows import (
     HOST,
     MACHINE_ROW,
     MODEL_ROW,
+    NOTICE_SENDING,
+    NOTICE_TARGET,
     ORG,
     PLAN,
     PLAN_ROW,
@@ -45,6 +47,7 @@ from fake_rows import (
     TOKEN_ROW,
     USAGE,
     USER,
+    WEBHOOK_SECRET,
     WHOAMI,
     WITNESSED,
     Asked,
@@ -82,6 +85,7 @@ from kumoi.model.jobs import (
     Task,
     TaskCounts,
 )
+from kumoi.model.notices import NoticeChannel, NoticeTargetCreate, NoticeTargetCreated
 from kumoi.model.records import Event, File, Health, Receipt, Secret
 from kumoi.web.api.sentences import job_why_said
 
@@ -284,12 +288,23 @@ class FakePlane:
             ("GET", "/v1/usage", lambda a: page(a, [USAGE])),
             ("GET", f"{org}/events", lambda a: page(a, self.events[::-1])),
             ("GET", "/v1/events", lambda a: page(a, self.events[::-1])),
+            ("GET", f"{org}/notices", lambda a: page(a, [NOTICE_SENDING])),
+            ("GET", f"{org}/notice-targets", lambda a: page(a, [NOTICE_TARGET])),
+            ("POST", f"{org}/notice-targets", self.notice_target_create),
+            ("DELETE", f"/v1/notice-targets/{NOTICE_TARGET.id}", lambda a: Reply(204)),
+            ("POST", f"/v1/notice-targets/{NOTICE_TARGET.id}/test", lambda a: reply(202, NOTICE_SENDING)),
             ("GET", event, lambda a, event: reply(200, self.event(event))),
             ("GET", f"{event}/receipt", self.receipt),
             ("GET", "/log/vkey", lambda a: Reply(200, vkey, "text/plain")),
             ("GET", "/log/witnesses", lambda a: reply(200, WITNESSED)),
             ("GET", "/log/(.+)", lambda a, path: Reply(200, self.log.file(path), "text/plain")),
         ]
+
+    def notice_target_create(self, asked: Asked) -> Reply:
+        body = msgspec.json.decode(asked.body, type=NoticeTargetCreate)
+        made = replace(NOTICE_TARGET, channel=body.channel, address=body.address)
+        secret = WEBHOOK_SECRET if body.channel is NoticeChannel.WEBHOOK else None
+        return reply(201, NoticeTargetCreated(replace(made, kinds=body.kinds or made.kinds), secret))
 
     def organization_create(self, asked: Asked) -> Reply:
         body = msgspec.json.decode(asked.body, type=OrganizationCreate)

@@ -33,6 +33,7 @@ from kumoi.model.capacity import (
 )
 from kumoi.model.ids import IdKind, id_format
 from kumoi.model.machines import Autoscale, AutoscaleWrite, Machine
+from kumoi.model.notices import CHOICES, NoticeChannel, NoticeKind, NoticeSending, NoticeTarget
 from kumoi.model.places import (
     Device,
     DeviceHealth,
@@ -73,6 +74,23 @@ TOKEN_ID = id_make(IdKind.TOKEN)
 PRINCIPAL = Principal(USER, PrincipalKind.USER, ORG, "admin", "active", AT, 1)
 ROLE_BINDING = RoleBinding(BINDING, ORG, USER, Role.MEMBER, ScopeKind.ORGANIZATION, ORG, AT)
 TOKEN_ROW = Token(TOKEN_ID, USER, "token", (TokenScope.ALL,), None, "active", AT, AT)
+NOTICE_TARGET = NoticeTarget(
+    id_make(IdKind.NOTICE_TARGET), ORG, NoticeChannel.WEBHOOK, "https://acme.example/hook", CHOICES, AT
+)
+NOTICE_SENDING = NoticeSending(
+    id_make(IdKind.NOTICE_SENDING),
+    id_make(IdKind.NOTICE),
+    NOTICE_TARGET.id,
+    NoticeKind.TRIAL,
+    id_make(IdKind.EVENT),
+    "pending",
+    0,
+    "",
+    AT,
+    AT,
+    None,
+)
+WEBHOOK_SECRET = "whsec_c2VjcmV0"
 WHOAMI = Whoami(USER, PrincipalKind.USER, "admin", ORG, "acme", (ROLE_BINDING,), TOKEN_ROW)
 PROJECT_ROW = Project(PROJECT, ORG, "genome", "active", "general", "JP", AT, 1)
 SITE_ROW = Site(SITE, "tokyo", "JP", (SiteFunction.COMPUTE,), "", {}, AT)

@@ -21,6 +21,7 @@ from kumoi.model.access import PrincipalKind, Role, TokenCreate
 from kumoi.model.capacity import CapacityPlanCreate, DeviceModelWrite
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
+from kumoi.model.notices import NoticeChannel, NoticeKind
 from kumoi.model.places import PoolCreate, SiteCreate
 from kumoi.model.records import Page
 from kumoi.model.services import RevisionSpec, ServiceSpec
@@ -232,6 +233,25 @@ TABLE: list[tuple[str, Call, Check]] = [
     ("events.organization", lambda c: c.events.organization("acme"), lambda r: r[0].log_index == 2),
     ("events.platform", lambda c: c.events.platform(limit=2), lambda r: len(r) == 2),
     ("events.get", lambda c: c.events.get(EVENT), lambda r: r.log_index == 1),
+    ("notices.list", lambda c: c.notices.list("acme"), lambda r: r == [rows.NOTICE_SENDING]),
+    ("notice_targets.list", lambda c: c.notice_targets.list("acme"), lambda r: r == [rows.NOTICE_TARGET]),
+    (
+        "notice_targets.create",
+        lambda c: c.notice_targets.create(
+            "acme", NoticeChannel.WEBHOOK, "https://acme.example/other", [NoticeKind.BREAK_GLASS]
+        ),
+        lambda r: (r.secret, r.target.kinds) == (rows.WEBHOOK_SECRET, (NoticeKind.BREAK_GLASS,)),
+    ),
+    (
+        "notice_targets.delete",
+        lambda c: c.notice_targets.delete(rows.NOTICE_TARGET.id),
+        lambda r: r is None,
+    ),
+    (
+        "notice_targets.test",
+        lambda c: c.notice_targets.test(rows.NOTICE_TARGET.id),
+        lambda r: r == rows.NOTICE_SENDING,
+    ),
     ("log.read", lambda c: c.log.read("tile/0/000.p/3"), lambda r: len(r) == 96),
     ("log.checkpoint", lambda c: c.log.checkpoint(), lambda r: r.startswith(b"kumoi.local/fake\n3\n")),
     ("log.witnesses", lambda c: c.log.witnesses(), lambda r: r.published_size == 600),

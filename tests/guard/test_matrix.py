@@ -136,6 +136,12 @@ project_usage_read       Project       -            AUMmVv      AUMV    .       
 organization_usage_read  Organization  -            AU          -       .       -
 platform_usage_read      Platform      -            -           -       -       OP
 
+notice_list              Organization  -            OPAU        -       .       -
+notice_target_list       Organization  -            OPAU        -       .       -
+notice_target_create     Organization  -            OA          -       .       -
+notice_target_delete     Organization  -            OA          -       .       -
+notice_target_test       Organization  -            OA          -       .       -
+
 organization_event_list  Organization  -            AU          -       .       -
 platform_event_list      Platform      -            -           -       -       OP
 event_read               Event         -            OPAU        -       .       -
@@ -151,6 +157,9 @@ ADMINISTERING = {
     "principal_enable",
     "role_binding_create",
     "role_binding_delete",
+    "notice_target_create",
+    "notice_target_delete",
+    "notice_target_test",
     "project_create",
     "project_archive",
     "project_restore",

@@ -117,6 +117,11 @@ MAY = {
         Action.PROJECT_USAGE_READ: "amvpur",
         Action.ORGANIZATION_USAGE_READ: "aur",
         Action.PLATFORM_USAGE_READ: "o",
+        Action.NOTICE_LIST: "aur",
+        Action.NOTICE_TARGET_LIST: "aur",
+        Action.NOTICE_TARGET_CREATE: "a",
+        Action.NOTICE_TARGET_DELETE: "a",
+        Action.NOTICE_TARGET_TEST: "a",
         Action.ORGANIZATION_EVENT_LIST: "aur",
         Action.PLATFORM_EVENT_LIST: "o",
         Action.EVENT_READ: "aur",
@@ -266,6 +271,14 @@ class Scene:
     def index(self, route: Route) -> str:
         return "0"
 
+    def notice_target(self, route: Route) -> str:
+        path = f"/v1/organizations/{self.world.acme.id}/notice-targets"
+        return str(created(self.world, self.world.acme.admin, path, **self.webhook())["target"]["id"])
+
+    def webhook(self) -> dict[str, Any]:
+        """A target whose name has no address anywhere (RFC 6761)."""
+        return {"channel": "webhook", "address": f"https://{self.world.name('walk')}.invalid/"}
+
     def event(self, route: Route) -> str:
         self.world.job()
         path = f"/v1/organizations/{self.world.acme.id}/events"
@@ -319,6 +332,7 @@ class Scene:
                 "memory_bytes": 1 << 30,
                 "datasheet": "its datasheet",
             },
+            "NoticeTargetCreate": self.webhook,
             "JobSpec": lambda: {"command": ["/bin/true"]},
             "ServiceSpec": lambda: {
                 "name": self.service_name if route.method == "PUT" else self.world.name("walk"),

@@ -14,6 +14,7 @@ from babel.messages.pofile import read_po
 import kumoi
 from kumoi.core.autoscale.hosts_inputs import HOST_REASONS
 from kumoi.core.autoscale.reasons import REASONS
+from kumoi.core.notices import TEXTS, TITLES
 from kumoi.core.placement.reasons import JOB_REASONS, REFUSALS
 from kumoi.core.rollout_conditions import ADVICE, CONDITIONS
 from kumoi.model.errors import KumoiError
@@ -28,6 +29,8 @@ CODED = {
     "ADVICE": ADVICE,
     "REFUSALS": REFUSALS,
     "JOB_REASONS": JOB_REASONS,
+    "TITLES": TITLES,
+    "TEXTS": TEXTS,
 }
 """Sentences that are kept by their codes."""
 

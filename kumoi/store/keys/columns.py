@@ -7,6 +7,7 @@ from sqlalchemy import Table
 
 from kumoi.store import schema
 from kumoi.store.keys.names import SealedName
+from kumoi.store.notice_targets import target_seal_name
 from kumoi.store.schema import AnyRow
 from kumoi.store.secrets import secret_seal_name
 
@@ -21,5 +22,6 @@ class SealedTable:
 
 
 SEALED_TABLES = (
+    SealedTable(schema.notice_targets, lambda row: target_seal_name(row.organization_id, row.id)),
     SealedTable(schema.secrets, lambda row: secret_seal_name(row.organization_id, row.project_id, row.name)),
 )

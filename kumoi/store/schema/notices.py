@@ -18,6 +18,7 @@ from kumoi.core import lifecycles
 from kumoi.core.log_gaps import LogGap
 from kumoi.model.notices import ADDRESS_MAX, NoticeChannel, NoticeKind
 from kumoi.store.schema.columns import count, id_column, metadata, one_of, ref, residency, state, us
+from kumoi.store.schema.keys import sealed_with
 
 _PENDING = "state = 'pending'"
 _UNEXPANDED = "expanded_us IS NULL"
@@ -54,14 +55,16 @@ notice_targets = Table(
     # JSON, sorted.
     Column("kinds", Text, nullable=False),
     # The secret of a webhook, sealed.
-    Column("wrapped_key", LargeBinary, nullable=True),
-    Column("ciphertext", LargeBinary, nullable=True),
+    Column("sealed", LargeBinary, nullable=True),
     Column("key_version", Integer, nullable=True),
     *residency(),
     us("created_us"),
     one_of("channel", NoticeChannel),
-    CheckConstraint("(channel = 'webhook') = (ciphertext IS NOT NULL)", name="secret"),
+    CheckConstraint("(channel = 'webhook') = (sealed IS NOT NULL)", name="secret"),
+    CheckConstraint("(sealed IS NULL) = (key_version IS NULL)", name="sealed"),
     UniqueConstraint("organization_id", "address"),
+    sealed_with("notice_targets"),
+    Index(None, "organization_id", "key_version", "id"),
 )
 
 notice_sendings = Table(

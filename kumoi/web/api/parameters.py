@@ -58,6 +58,7 @@ PATH_PARAMETERS: Mapping[str, PathParameter] = {
         ("service", _id("svc"), "identifier of a service", False),
         ("replica", _id("rep"), "identifier of a replica", False),
         ("scaling", _id("scl"), "identifier of a decision of the autoscaler", False),
+        ("notice_target", _id("ntt"), "identifier of a target of notices", False),
         ("event", _id("evt"), "identifier of an event", False),
         ("index", "0|[1-9][0-9]{0,3}", f"index of a task in its job, 0..{_INDEX_MAX}", False),
         ("name", _NAME, "name of a secret", True),

@@ -335,31 +335,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_holders")),
     )
     op.create_table(
-        "notice_targets",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("organization_id", sa.String(length=40), nullable=False),
-        sa.Column("channel", sa.String(length=16), nullable=False),
-        sa.Column("address", sa.String(length=500), nullable=False),
-        sa.Column("kinds", sa.Text(), nullable=False),
-        sa.Column("wrapped_key", sa.LargeBinary(), nullable=True),
-        sa.Column("ciphertext", sa.LargeBinary(), nullable=True),
-        sa.Column("key_version", sa.Integer(), nullable=True),
-        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
-        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
-        sa.Column("created_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint(
-            "(channel = 'webhook') = (ciphertext IS NOT NULL)", name=op.f("ck_notice_targets_secret")
-        ),
-        sa.CheckConstraint("channel IN ('webhook', 'mail')", name=op.f("ck_notice_targets_channel")),
-        sa.ForeignKeyConstraint(
-            ["organization_id"], ["organizations.id"], name=op.f("fk_notice_targets_organization_id")
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice_targets")),
-        sa.UniqueConstraint(
-            "organization_id", "address", name=op.f("uq_notice_targets_organization_id_address")
-        ),
-    )
-    op.create_table(
         "organization_keys",
         sa.Column("id", sa.String(length=48), nullable=False),
         sa.Column("organization_id", sa.String(length=40), nullable=False),
@@ -513,6 +488,42 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_hosts_pool_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
         sa.UniqueConstraint("name", name=op.f("uq_hosts_name")),
+    )
+    op.create_table(
+        "notice_targets",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("channel", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=500), nullable=False),
+        sa.Column("kinds", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.Integer(), nullable=True),
+        sa.Column("data_class", sa.String(length=63), server_default="general", nullable=False),
+        sa.Column("jurisdiction", sa.String(length=2), server_default="JP", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "(channel = 'webhook') = (sealed IS NOT NULL)", name=op.f("ck_notice_targets_secret")
+        ),
+        sa.CheckConstraint("channel IN ('webhook', 'mail')", name=op.f("ck_notice_targets_channel")),
+        sa.CheckConstraint("(sealed IS NULL) = (key_version IS NULL)", name=op.f("ck_notice_targets_sealed")),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_notice_targets_key_version",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_notice_targets_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice_targets")),
+        sa.UniqueConstraint(
+            "organization_id", "address", name=op.f("uq_notice_targets_organization_id_address")
+        ),
+    )
+    op.create_index(
+        op.f("ix_notice_targets_organization_id_key_version_id"),
+        "notice_targets",
+        ["organization_id", "key_version", "id"],
+        unique=False,
     )
     op.create_table(
         "notices",
