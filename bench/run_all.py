@@ -32,6 +32,7 @@ def main() -> int:
         "region": [],
         "serve": [],
         "ledger": [],
+        "guard": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [

@@ -14,7 +14,7 @@ from kumoi.ledger.checkpoint import (
     Checkpoint,
     checkpoint_open,
 )
-from kumoi.ledger.errors import LedgerError
+from kumoi.ledger.errors import LedgerError, MismatchError
 from kumoi.ledger.note import MAX_NOTE_BYTES
 from kumoi.ledger.receipt import receipt_verify
 from kumoi.ledger.verify import Fetch, history_verify
@@ -54,9 +54,11 @@ class Verifier:
         """Check the log's newest checkpoint. Raises LedgerError where it does not contain the last one."""
         self._grown_check(self.fetch(CHECKPOINT_PATH))
 
-    def event_check(self, receipt: Receipt) -> Event:
-        """The event of a receipt, proven. Raises LedgerError where anything about it is not."""
-        held = receipt_held(receipt, f"the receipt of {receipt.event.id}")
+    def event_check(self, event_id: str, receipt: Receipt) -> Event:
+        """The event, proven by its receipt. Raises LedgerError where anything about it is not."""
+        held = receipt_held(receipt, f"the receipt of {event_id}")
+        if receipt.event.id != event_id:
+            raise MismatchError(f"the plane proves {receipt.event.id} where {event_id} was to be proven")
         trust = self.trust
         receipt_verify(held.receipt, held.entry, trust.key, witnesses=trust.witnesses, quorum=trust.quorum)
         self._grown_check(held.receipt.checkpoint)
@@ -107,7 +109,7 @@ def events_verified(
             continue
         if isinstance(found, Exception):
             raise found
-        yield verifier.event_check(client.log.receipt(found.id, timeout_s=RECEIPT_WAIT_S))
+        yield verifier.event_check(found.id, client.log.receipt(found.id, timeout_s=RECEIPT_WAIT_S))
 
 
 def _follow(

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
+import msgspec
 from cedarpy import Entities, PolicySet, Schema, is_authorized, policies_to_json_str, validate_policies
 
 from kumoi.guard.entities import (
@@ -29,6 +30,7 @@ ACTORS_KEPT = 1_024
 # made again. A tenant that submits job after job asks the same question each time.
 DECISIONS_KEPT = 4_096
 _ERROR_LENGTH_MAX = 500
+_encoder = msgspec.json.Encoder()
 # Names no project: identifiers have a prefix (kumoi.model.ids).
 _ANY_PROJECT = "*"
 
@@ -45,7 +47,10 @@ class Guard:
         self._schema = schema
         self._policies = policies
         self._platform_organization_id = platform_organization_id
-        self._action_entities = action_entities(schema)
+        self._actions_parsed = {
+            name: Entities.from_json_str(json.dumps([entity]))
+            for name, entity in action_entities(schema).items()
+        }
         self._actor_parsed = lru_cache(ACTORS_KEPT)(self._actor_parse)
         self._decided = lru_cache(DECISIONS_KEPT)(self._decide)
 
@@ -82,7 +87,7 @@ class Guard:
             "resource": uid(target.kind, target.id),
         }
         try:
-            target_json = json.dumps([target_entity(target)])
+            target_json = _encoder.encode([target_entity(target)]).decode()
             # Added without the schema, whose shapes `load` has checked: a set made with it carries every
             # action there is, and adding to such a set costs twice the whole decision.
             entities = self._actor_parsed(actor, action).with_added_json_str(target_json)
@@ -117,8 +122,8 @@ class Guard:
         return self.decide(actor, Action.PROJECT_READ, target).allowed
 
     def _actor_parse(self, actor: Actor, action: Action) -> Entities:
-        entities = [actor_entity(actor, self._platform_organization_id), self._action_entities[action]]
-        return Entities.from_json_str(json.dumps(entities))
+        entity = actor_entity(actor, self._platform_organization_id)
+        return self._actions_parsed[action].with_added_json_str(_encoder.encode([entity]).decode())
 
 
 def _undecided(asked: str, error: str) -> Decision:
