@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from loop_world import S_US, World, report
+from msgspec.structs import replace
 from region_rows import RegionRows
 
 from kumoi.core.service_specs import service_hosts, service_path
@@ -25,8 +26,10 @@ from kumoi.model.services import HealthCheck, RevisionSpec, RolloutSpec, ScaleSp
 from kumoi.store import schema
 from kumoi.store.database import Connection, Store
 from kumoi.store.ids import id_new
+from kumoi.store.keys.names import Sealed
 from kumoi.store.leases import leases_hold
 from kumoi.store.services import revision_add, service_change, service_delete, spec_text
+from kumoi.store.specs import content_pack, content_strip, sealed_values, spec_seal_name
 from kumoi.store.writer import Change, Fence
 
 SMALL = Resources(cpu_milli=100, memory_bytes=64 << 20)
@@ -202,7 +205,8 @@ class ServiceWorld(World):
             "project_id": region.projects["one"],
             "pool_id": region.pool,
             "name": name,
-            "spec": spec_text(spec),
+            "spec": spec_text(_stripped(spec)),
+            **sealed_values(self._sealed(spec)),
             "target": 1,
             "created_us": self.clock(),
             "created_by": region.users["one"],
@@ -217,10 +221,18 @@ class ServiceWorld(World):
             for host in service_hosts(spec)
         ]
         self.store.commit_wait(Change([(schema.services, [row]), (schema.service_routes, routes)]))
+        run, by = content_strip(spec.run), region.users["one"]
         self.store.transact_wait(
-            None, revision_add, service_id, 1, spec.run, self.clock(), region.users["one"]
+            None, revision_add, service_id, 1, run, self.clock(), by, self._sealed(spec, again=True)
         )
         return service_id
+
+    def _sealed(self, spec: ServiceSpec, *, again: bool = False) -> Sealed:
+        """What is sealed of a service; a revision has the service's own blob."""
+        if not again:
+            name = spec_seal_name(self.region.organizations["one"], self.region.projects["one"])
+            self._last_sealed = self.context.keys.seal(name, content_pack(spec.run))
+        return self._last_sealed
 
     def service(self, service_id: str) -> Any:
         """The row of a service."""
@@ -232,8 +244,7 @@ class ServiceWorld(World):
         def work(connection: Connection) -> None:
             row = connection.execute(schema.services.select().where(schema.services.c.id == service_id)).one()
             numbers = [one.number for one in self.region.rows(schema.revisions, service_id=service_id)]
-            rolled = spec_text(spec) != row.spec and f'"REVISION":"{max(numbers)}"' not in spec_text(spec)
-            if rolled:
+            if spec.run.environment.get("REVISION") != str(max(numbers)):
                 table = schema.revisions
                 connection.execute(
                     table.update()
@@ -241,9 +252,10 @@ class ServiceWorld(World):
                     .values(state="retired")
                 )
                 number = max(numbers) + 1
-                revision_add(connection, service_id, number, spec.run, self.clock(), self.region.users["one"])
-                values.update(target=number, failures=0, retry_us=None)
-            service_change(connection, row, spec, values)
+                run, by, sealed = content_strip(spec.run), self.region.users["one"], self._sealed(spec)
+                revision_add(connection, service_id, number, run, self.clock(), by, sealed)
+                values.update(target=number, failures=0, retry_us=None, **sealed_values(sealed))
+            service_change(connection, row, _stripped(spec), values)
 
         self.store.transact_wait(None, work)
 
@@ -271,3 +283,7 @@ def region_of(store: Store, facts: dict[str, Any]) -> RegionRows:
 
 NEVER = HealthCheck(path="/nope", start_timeout_s=10)
 TOLERATED = (EngineError,)
+
+
+def _stripped(spec: ServiceSpec) -> ServiceSpec:
+    return replace(spec, run=content_strip(spec.run))

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec.structs import replace
+
 from kumoi.app.answers import answer
+from kumoi.app.keys import spec_seal, spec_shown
 from kumoi.app.plane import Plane
 from kumoi.app.pool_choice import PoolChoice, placed_at
 from kumoi.app.projects import project_authorized
@@ -31,6 +34,7 @@ from kumoi.store.directory import PoolPlace, ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.ids import ids_new
 from kumoi.store.jobs import JobPlace
+from kumoi.store.keys.names import Sealed
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Change, Table
 
@@ -44,6 +48,7 @@ class _Submission:
     spec: JobSpec
     pool: PoolPlace
     depends_on: Mapping[str, str]
+    sealed: Sealed
 
     @property
     def state(self) -> str:
@@ -115,7 +120,9 @@ async def job_read(plane: Plane, actor: Actor, job: str) -> Job:
     """One job with its tasks by state."""
     row = await job_authorized(plane, actor, Action.JOB_READ, job)
     counts = await plane.store.read(jobs.task_counts, job)
-    return jobs.job_from_row(row, counts)
+    job_shown = jobs.job_from_row(row, counts)
+    spec, withheld = await spec_shown(plane, row, job_shown.spec)
+    return replace(job_shown, spec=spec, withheld=withheld)
 
 
 async def job_cancel(plane: Plane, actor: Actor, job: str, key: IdempotencyKey | None) -> Written:
@@ -183,7 +190,8 @@ async def _submissions(
         _spec_check(spec, at)
         pool = await choose.pool(spec, at)
         depends_on = {named.get(d.job, d.job): d.condition.value for d in spec.depends_on}
-        submitted.append(_Submission(at, job_id, spec, pool, depends_on))
+        sealed = await spec_seal(plane, place.organization_id, place.id, spec)
+        submitted.append(_Submission(at, job_id, spec, pool, depends_on, sealed))
     return submitted
 
 
@@ -287,7 +295,9 @@ def _change(
 
 def _row(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -> dict[str, Any]:
     where = JobPlace(place.organization_id, place.id, one.pool.id, place.data_class, place.jurisdiction)
-    return jobs.job_row(one.id, one.spec, one.state, where, created_us=now_us, created_by=actor.id)
+    return jobs.job_row(
+        one.id, one.spec, one.state, where, created_us=now_us, created_by=actor.id, sealed=one.sealed
+    )
 
 
 def _event(one: _Submission, actor: Actor, place: ProjectPlace, now_us: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
+from kumoi.app.keys import spec_shown
 from kumoi.app.plane import Plane, not_found
 from kumoi.app.services import (
     WAKES,
@@ -10,6 +11,7 @@ from kumoi.app.services import (
     service_event,
     service_locked,
     service_told,
+    service_written,
 )
 from kumoi.model.access import Action, Actor
 from kumoi.model.errors import Conflict
@@ -19,6 +21,7 @@ from kumoi.model.services import Replica, Revision, RolloutUndo, ServiceWhy
 from kumoi.store import schema, services
 from kumoi.store.database import Connection
 from kumoi.store.schema import AnyRow
+from kumoi.store.specs import sealed_of, sealed_values
 from kumoi.store.writer import Change
 
 _UNDONE = "undone before it took over"
@@ -33,7 +36,14 @@ async def revision_list(
     before = plane.cursors.open(listing, cursor)
     number = None if before is None else int(before)
     rows = await plane.store.read(services.revision_list, service, limit + 1, number)
-    return plane.cursors.page(listing, rows, limit, lambda revision: str(revision.number))
+    shown = [await _revision_shown(plane, row) for row in rows]
+    return plane.cursors.page(listing, shown, limit, lambda revision: str(revision.number))
+
+
+async def _revision_shown(plane: Plane, row: AnyRow) -> Revision:
+    revision = services.revision_from_row(row)
+    run, withheld = await spec_shown(plane, row, revision.run)
+    return replace(revision, run=run, withheld=withheld)
 
 
 async def replica_list(
@@ -81,8 +91,7 @@ async def rollout_undo(
         wanted = services.revision_get(connection, service, number)
         if wanted is None:
             raise not_found(f"revision {number}")
-        run = services.run_of(wanted)
-        is_all_there_is = not current.target and services.spec_of(current).run == run
+        is_all_there_is = not current.target and services.run_same(current, wanted)
         if wanted.state == "rolling" or (wanted.state == "serving" and is_all_there_is):
             raise _nothing_to_undo(current, number)
         if current.target:
@@ -91,13 +100,13 @@ async def rollout_undo(
         if wanted.state != "serving":
             services.revision_move(connection, service, number, wanted.state, "rolling", None)
             target = number
-        spec = replace(services.spec_of(current), run=run)
-        values = {"target": target, "failures": 0, "retry_us": None}
+        spec = replace(services.spec_of(current), run=services.run_of(wanted))
+        values = {"target": target, "failures": 0, "retry_us": None, **sealed_values(sealed_of(wanted))}
         changed = services.service_change(connection, current, spec, values)
         told = service_event(changed, "service_rollout_undo", actor, now_us, {"revision": number})
         return service_told(connection, changed, told, key)
 
-    return await plane.commit_built(build, key, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, key, wake=WAKES))
 
 
 async def replica_stop(
@@ -141,7 +150,7 @@ async def _pause(
         what = "service_rollout_pause" if paused else "service_rollout_resume"
         return service_told(connection, changed, service_event(changed, what, actor, now_us), key)
 
-    return await plane.commit_built(build, key, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, key, wake=WAKES))
 
 
 def _revision_before(connection: Connection, current: AnyRow) -> int:

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace as written_replace
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import msgspec
 from msgspec.structs import replace
 
 from kumoi.app.answers import answer
+from kumoi.app.keys import spec_open, spec_seal, spec_shown
 from kumoi.app.plane import Plane
 from kumoi.app.pool_choice import PoolChoice
 from kumoi.app.projects import project_authorized
@@ -30,9 +33,12 @@ from kumoi.store.database import Connection
 from kumoi.store.directory import PoolPlace, ProjectPlace
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
+from kumoi.store.keys.names import Sealed
 from kumoi.store.schema import AnyRow
+from kumoi.store.specs import content_strip, sealed_values
 from kumoi.store.writer import Change, insert_many
 
+_service_decoder = msgspec.json.Decoder(Service)
 WAKES = ("services",)
 SERVICES_MAX = 1_000
 """How many services a project has at most."""
@@ -50,6 +56,8 @@ async def _service_create(
 ) -> Written:
     place = await project_authorized(plane, actor, Action.SERVICE_CREATE, project)
     pool = await _spec_checked(plane, place, body)
+    sealed = await spec_seal(plane, place.organization_id, place.id, body.run)
+    kept = _stripped(body)
     now_us = plane.clock_us()
     service_id = id_new(IdKind.SERVICE, plane.region.cell)
     row = {
@@ -58,7 +66,8 @@ async def _service_create(
         "project_id": place.id,
         "pool_id": pool.id,
         "name": body.name,
-        "spec": services.spec_text(body),
+        "spec": services.spec_text(kept),
+        **sealed_values(sealed),
         "target": 1,
         "data_class": place.data_class,
         "jurisdiction": place.jurisdiction,
@@ -75,7 +84,7 @@ async def _service_create(
             )
         _secrets_check(connection, place.id, body)
         insert_many(connection, schema.services, [row])
-        services.revision_add(connection, service_id, 1, body.run, now_us, actor.id)
+        services.revision_add(connection, service_id, 1, kept.run, now_us, actor.id, sealed)
         _routes_claim(connection, service_id, place.id, body)
         written = services.service_get(connection, service_id)
         assert written is not None
@@ -84,7 +93,7 @@ async def _service_create(
         made = services.service_show(connection, written)
         return Change([(schema.events, [told])], key=key, answer=answer(201, made, made.version))
 
-    return await plane.commit_built(build, key, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, key, wake=WAKES))
 
 
 async def service_list(
@@ -101,7 +110,7 @@ async def service_list(
 async def service_read(plane: Plane, actor: Actor, service: str) -> Service:
     """One service with its replicas; a deleted one too."""
     row = await service_authorized(plane, actor, Action.SERVICE_READ, service)
-    return await plane.store.read(services.service_show, row)
+    return await _service_filled(plane, row, await plane.store.read(services.service_show, row))
 
 
 async def service_update(
@@ -121,6 +130,7 @@ async def service_update(
             name=row.name,
         )
     pool = await _spec_checked(plane, place, body)
+    sealed = await spec_seal(plane, place.organization_id, place.id, body.run)
     pool_id = row.pool_id if _is_placed_alike(known, body) else pool.id
     now_us = plane.clock_us()
 
@@ -130,14 +140,14 @@ async def service_update(
         _secrets_check(connection, place.id, body)
         _routes_claim(connection, service, place.id, body)
         values: dict[str, Any] = {"pool_id": pool_id}
-        if body.run != services.spec_of(current).run:
-            values |= _revision_next(connection, current, body, actor, now_us)
-        changed = services.service_change(connection, current, body, values)
+        if body.run != spec_open(plane, current, services.spec_of(current).run):
+            values |= _revision_next(connection, current, body, sealed, actor, now_us)
+        changed = services.service_change(connection, current, _stripped(body), values)
         detail = {"revision": changed.target or changed.revision}
         told = service_event(changed, Action.SERVICE_UPDATE, actor, now_us, detail)
         return service_told(connection, changed, told)
 
-    return await plane.commit_built(build, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, wake=WAKES))
 
 
 async def service_delete(plane: Plane, actor: Actor, service: str, if_match: str | None) -> Written:
@@ -158,7 +168,7 @@ async def service_delete(plane: Plane, actor: Actor, service: str, if_match: str
         told = service_event(deleted, Action.SERVICE_DELETE, actor, now_us)
         return service_told(connection, deleted, told, status=202)
 
-    return await plane.commit_built(build, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, wake=WAKES))
 
 
 async def service_pin(
@@ -195,7 +205,7 @@ async def _pin(
         told = service_event(changed, what, actor, now_us, detail)
         return service_told(connection, changed, told, key)
 
-    return await plane.commit_built(build, key, wake=WAKES)
+    return await service_written(plane, await plane.commit_built(build, key, wake=WAKES))
 
 
 async def service_authorized(plane: Plane, actor: Actor, action: Action, service_id: str) -> AnyRow:
@@ -312,7 +322,7 @@ def _is_placed_alike(known: ServiceSpec, asked: ServiceSpec) -> bool:
 
 
 def _revision_next(
-    connection: Connection, current: AnyRow, spec: ServiceSpec, actor: Actor, now_us: int
+    connection: Connection, current: AnyRow, spec: ServiceSpec, sealed: Sealed, actor: Actor, now_us: int
 ) -> dict[str, Any]:
     """Add the next revision; what follows for the service's row."""
     newest = services.revision_newest(connection, current.id)
@@ -320,8 +330,29 @@ def _revision_next(
     if current.target:
         why = f"revision {number} came before it took over"
         services.revision_move(connection, current.id, current.target, "rolling", "retired", why)
-    services.revision_add(connection, current.id, number, spec.run, now_us, actor.id)
-    return {"target": number, "failures": 0, "retry_us": None}
+    run = content_strip(spec.run)
+    services.revision_add(connection, current.id, number, run, now_us, actor.id, sealed)
+    return {"target": number, "failures": 0, "retry_us": None, **sealed_values(sealed)}
+
+
+def _stripped(spec: ServiceSpec) -> ServiceSpec:
+    """What stands in plain text of a specification."""
+    return replace(spec, run=content_strip(spec.run))
+
+
+async def service_written(plane: Plane, written: Written) -> Written:
+    """The answer with what is sealed of the service, which is kept nowhere: as it is now, in a replay too."""
+    shown = _service_decoder.decode(written.body)
+    row = await plane.store.read(services.service_get, shown.id)
+    if row is None:
+        return written
+    filled = await _service_filled(plane, row, shown)
+    return written_replace(written, body=answer(written.status, filled).body)
+
+
+async def _service_filled(plane: Plane, row: AnyRow, shown: Service) -> Service:
+    run, withheld = await spec_shown(plane, row, shown.spec.run)
+    return replace(shown, spec=replace(shown.spec, run=run), withheld=withheld)
 
 
 def _if_match_needed(if_match: str | None) -> None:

@@ -29,7 +29,11 @@ from kumoi.store.shares import standings_load
 # Why a host is not for this organization would tell of another one.
 _TOLD = dict.fromkeys((OTHER_TENANT, OTHER_SHARER, DEDICATED, RESERVED), NOT_AVAILABLE)
 _CODES = {reason: code for code, reason in REFUSALS.items()}
-_HELD = {HeldReason.OVER_QUOTA: "over_quota", HeldReason.OVER_BUDGET: "over_budget"}
+_HELD = {
+    HeldReason.KEY_WITHDRAWN: "key_withdrawn",
+    HeldReason.OVER_QUOTA: "over_quota",
+    HeldReason.OVER_BUDGET: "over_budget",
+}
 
 
 @dataclass(frozen=True, slots=True)

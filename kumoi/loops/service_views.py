@@ -26,6 +26,7 @@ from kumoi.model.time import US_PER_S, time_format
 from kumoi.store.replicas import ReplicaRead, ServiceRead
 from kumoi.store.schema import AnyRow
 from kumoi.store.services import run_of
+from kumoi.store.specs import content_same
 
 US_PER_MS = 1_000
 NO_HEALTH = ReplicaHealth("", None)
@@ -82,7 +83,7 @@ def service_view(
                 one.state,
                 runs[one.number].readiness.start_timeout_s * US_PER_S,
                 one.reason or "",
-                runs[one.number] == spec.run,
+                runs[one.number] == spec.run and content_same(row, one),
                 runs[one.number].port,
             )
             for one in read.revisions

@@ -12,15 +12,17 @@ from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome, JobSpec
 from kumoi.store import attempts
 from kumoi.store.attempts import AttemptEnd
 from kumoi.store.devices import DeviceHeld, devices_held
-from kumoi.store.keys.errors import KeyFailure
+from kumoi.store.keys.errors import KeyUnavailable, KeyWithdrawn, SealBroken
 from kumoi.store.schema import AnyRow
 from kumoi.store.secrets import secret_seal_name
+from kumoi.store.specs import content_fill, sealed_of, spec_seal_name
 from kumoi.store.writer import Fence
 
 START_LIMIT = 64
 END_LIMIT = 256
 STOP_LIMIT = 1_000
 STOP_GRACE_S = 5.0
+WITHDRAWN_WHY = "the key of its organization is withdrawn"
 
 
 class SecretMissing(Exception):
@@ -40,7 +42,7 @@ def _engine_serve(context: LoopContext, engine: Engine, fence: Fence) -> bool:
     ended = engine.ended(END_LIMIT)
     attempts_stop(context, engine)
     rows = context.store.read_wait(attempts.attempts_to_start, engine.name, START_LIMIT)
-    started, refused = _attempts_start(context, engine, rows)
+    started, refused = _attempts_start(context, engine, fence, rows)
     ends = [end_of(observation) for observation in ended] + refused
     attempts_record(context, engine, fence, started, ends)
     return len(ended) == END_LIMIT or len(started) + len(refused) == START_LIMIT
@@ -75,12 +77,12 @@ def attempts_record(
 
 
 def _attempts_start(
-    context: LoopContext, engine: Engine, rows: Sequence[AnyRow]
+    context: LoopContext, engine: Engine, fence: Fence, rows: Sequence[AnyRow]
 ) -> tuple[dict[str, int], list[AttemptEnd]]:
     """Start placed attempts. What the engine will never start ends here; what it cannot start now waits."""
     if not rows:
         return {}, []
-    specs, ends = _specs_build(context, rows)
+    specs, ends = _specs_build(context, fence, rows)
     results = engine.ensure(specs)
     now_us = context.clock_us()
     ends += [
@@ -123,20 +125,43 @@ def end_without_record(
     return AttemptEnd(attempt_id, outcome, None, None, started_us, now_us, 0, 0, detail)
 
 
-def _specs_build(context: LoopContext, rows: Sequence[AnyRow]) -> tuple[list[AttemptSpec], list[AttemptEnd]]:
-    """What the engine needs for each attempt; those that can never be started end instead."""
+def _specs_build(
+    context: LoopContext, fence: Fence, rows: Sequence[AnyRow]
+) -> tuple[list[AttemptSpec], list[AttemptEnd]]:
+    """What the engine needs for each attempt; those that can never be started end instead.
+
+    Tasks whose organization withdrew its key go back to their queue, where `job why` says so; where a key
+    cannot be had for the moment, the attempt waits as long as it may be started.
+    """
     held = context.store.read_wait(devices_held, [row.id for row in rows])
+    now_us = context.clock_us()
     specs: list[AttemptSpec] = []
     ends: list[AttemptEnd] = []
+    withdrawn: list[str] = []
     for row in rows:
-        job = SPEC_DECODER.decode(row.spec)
         try:
+            job = _spec_open(context, row)
             opened = _secrets_open(context, row, job)
-        except (SecretMissing, KeyFailure) as error:
-            ends.append(_never_started(row.id, context.clock_us(), str(error)))
-            continue
-        specs.append(_spec_build(row, job, opened, held.get(row.id, ())))
+        except KeyWithdrawn:
+            withdrawn.append(row.id)
+        except (SecretMissing, SealBroken) as error:
+            ends.append(_never_started(row.id, now_us, str(error)))
+        except KeyUnavailable as error:
+            if now_us > row.start_before_us:
+                ends.append(_never_started(row.id, now_us, str(error)))
+        else:
+            specs.append(_spec_build(row, job, opened, held.get(row.id, ())))
+    if withdrawn:
+        context.store.transact_wait(fence, attempts.attempts_preempt, withdrawn, WITHDRAWN_WHY, now_us)
+        context.nudge("tasks")
     return specs, ends
+
+
+def _spec_open(context: LoopContext, row: AnyRow) -> JobSpec:
+    spec, sealed = SPEC_DECODER.decode(row.spec), sealed_of(row)
+    if sealed is None:
+        return spec
+    return content_fill(spec, context.keys.open(spec_seal_name(row.organization_id, row.project_id), sealed))
 
 
 def _secrets_open(context: LoopContext, row: AnyRow, job: JobSpec) -> Mapping[str, bytes]:

@@ -216,7 +216,10 @@ class TaskCounts(Struct, frozen=True):
 
 
 class Job(Struct, frozen=True):
-    """A job as its owner sees it. Times are RFC 3339."""
+    """A job as its owner sees it. Times are RFC 3339.
+
+    `withheld` is the code of why the command and the environment are not shown; empty where they are.
+    """
 
     id: Id
     organization: Id
@@ -230,6 +233,7 @@ class Job(Struct, frozen=True):
     created_by: Id
     ended_at: str | None
     version: int
+    withheld: str = ""
 
 
 class JobSummary(Struct, frozen=True):

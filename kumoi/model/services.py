@@ -173,7 +173,7 @@ class Replica(Struct, frozen=True):
 
 
 class Revision(Struct, frozen=True):
-    """One revision of a service."""
+    """One revision of a service. `withheld` as in a job."""
 
     number: int
     state: str
@@ -181,6 +181,7 @@ class Revision(Struct, frozen=True):
     run: RevisionSpec
     created_at: str
     created_by: Id
+    withheld: str = ""
 
 
 class Condition(Struct, frozen=True):
@@ -201,6 +202,7 @@ class Service(Struct, frozen=True):
     `revision` serves (0: none does). `rollout` is `done`, `rolling`, `paused`, or `failed` where the newest
     revision was given up. The counts are of all replicas; listed are the newest that live and the last that
     ended. `version` counts what people changed and is the ETag: replicas come and go without it.
+    `withheld` as in a job.
     """
 
     id: Id
@@ -221,6 +223,7 @@ class Service(Struct, frozen=True):
     created_at: str
     created_by: Id
     version: int
+    withheld: str = ""
 
 
 class ServiceSummary(Struct, frozen=True):

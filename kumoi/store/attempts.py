@@ -61,6 +61,8 @@ _TO_START = (
         attempts,
         tasks.c.ordinal,
         jobs.c.spec,
+        jobs.c.sealed,
+        jobs.c.key_version,
         jobs.c.array_size,
         projects.c.number.label("project_number"),
     )

@@ -21,8 +21,10 @@ from kumoi.model.jobs import (
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.ids import ids_new
+from kumoi.store.keys.names import Sealed
 from kumoi.store.locks import rows_lock
 from kumoi.store.schema import AnyRow, in_state, job_dependencies, jobs, pools, tasks
+from kumoi.store.specs import content_strip, sealed_values
 from kumoi.store.writer import Move, insert_many, move_many
 
 _ENDED = ("succeeded", "failed", "cancelled")
@@ -48,9 +50,13 @@ def job_row(
     *,
     created_us: int,
     created_by: str,
+    sealed: Sealed | None,
     service_id: str | None = None,
 ) -> dict[str, Any]:
-    """The row of a new job; `service_id` where it is a replica of that service."""
+    """The row of a new job; `service_id` where it is a replica of that service.
+
+    `sealed` is the content of `spec` (`store.specs`), which stands nowhere else in the row.
+    """
     return {
         "id": job_id,
         "organization_id": place.organization_id,
@@ -58,7 +64,8 @@ def job_row(
         "pool_id": place.pool_id,
         "service_id": service_id,
         "name": spec.name,
-        "spec": spec_text(spec),
+        "spec": spec_text(content_strip(spec)),
+        **sealed_values(sealed),
         "state": state,
         "array_size": spec.array_size,
         "gang": spec.gang,
@@ -84,7 +91,7 @@ def job_get(connection: Connection, job_id: str) -> AnyRow | None:
 
 
 def job_from_row(row: AnyRow, counts: TaskCounts) -> Job:
-    """The job as its owner sees it."""
+    """The job as its owner sees it, without what is sealed of it."""
     return Job(
         id=row.id,
         organization=row.organization_id,

@@ -34,6 +34,7 @@ from kumoi.store.schema import (
     services,
 )
 from kumoi.store.services import revision_get, revision_id, run_of, spec_of
+from kumoi.store.specs import sealed_of
 from kumoi.store.writer import Move, insert_many, move_many
 
 SCALINGS_KEPT = 3_600
@@ -280,6 +281,7 @@ def _replicas_add(
                 place,
                 created_us=now_us,
                 created_by=found.created_by,
+                sealed=sealed_of(found),
                 service_id=row.id,
             )
             for job_id in job_ids

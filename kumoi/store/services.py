@@ -18,6 +18,7 @@ from kumoi.model.services import (
     ServiceSummary,
 )
 from kumoi.model.time import time_format
+from kumoi.store.keys.names import Sealed
 from kumoi.store.schema import (
     AnyRow,
     region,
@@ -29,6 +30,7 @@ from kumoi.store.schema import (
     service_routes,
     services,
 )
+from kumoi.store.specs import content_same, sealed_values
 from kumoi.store.writer import Move, insert_many, move_many
 
 REPLICAS_SHOWN = 100
@@ -58,6 +60,11 @@ def spec_text(spec: ServiceSpec | RevisionSpec) -> str:
 def spec_of(row: AnyRow) -> ServiceSpec:
     """The specification in a service's row."""
     return _spec_decoder.decode(row.spec)
+
+
+def run_same(service: AnyRow, revision: AnyRow) -> bool:
+    """Whether a service asks for what one of its revisions is. Both are rows."""
+    return spec_of(service).run == run_of(revision) and content_same(service, revision)
 
 
 def run_of(row: AnyRow) -> RevisionSpec:
@@ -118,7 +125,10 @@ def service_count(connection: Connection, project_id: str) -> int:
 
 
 def service_show(connection: Connection, row: AnyRow) -> Service:
-    """The service as its owner sees it: its counts, its newest replicas and those that ended last."""
+    """The service as its owner sees it: its counts, its newest replicas and those that ended last.
+
+    Without what is sealed of it.
+    """
     spec = spec_of(row)
     counts = _replica_counts(connection, row.id)
     return Service(
@@ -130,7 +140,7 @@ def service_show(connection: Connection, row: AnyRow) -> Service:
         spec=spec,
         url_path=service_path(row.project_id, spec),
         revision=row.revision,
-        rollout=_rollout(connection, row, spec),
+        rollout=_rollout(connection, row),
         wanted=row.wanted,
         ready=counts.get("ready", 0),
         starting=counts.get("starting", 0),
@@ -185,14 +195,28 @@ def routes_claim(connection: Connection, service_id: str, project_id: str, spec:
 
 
 def revision_add(
-    connection: Connection, service_id: str, number: int, run: RevisionSpec, now_us: int, created_by: str
+    connection: Connection,
+    service_id: str,
+    number: int,
+    run: RevisionSpec,
+    now_us: int,
+    created_by: str,
+    sealed: Sealed | None = None,
 ) -> None:
-    """Add a revision that takes over. Of the old ones that are of no use the newest are kept."""
+    """Add a revision that takes over. Of the old ones that are of no use the newest are kept.
+
+    `sealed` is what was stripped of `run` (`store.specs`).
+    """
+    of_service = select(services.c.organization_id, services.c.project_id).where(services.c.id == service_id)
+    owner = connection.execute(of_service).one()
     row = {
         "id": revision_id(service_id, number),
         "service_id": service_id,
         "number": number,
+        "organization_id": owner.organization_id,
+        "project_id": owner.project_id,
         "spec": spec_text(run),
+        **sealed_values(sealed),
         "created_us": now_us,
         "created_by": created_by,
     }
@@ -226,22 +250,24 @@ def revision_newest(
 
 def revision_list(
     connection: Connection, service_id: str, limit: int, before: int | None
-) -> Sequence[Revision]:
-    """Revisions of a service, newest first, below the number `before`."""
+) -> Sequence[AnyRow]:
+    """The rows of a service's revisions, newest first, below the number `before`."""
     statement = select(revisions).where(revisions.c.service_id == service_id)
     if before is not None:
         statement = statement.where(revisions.c.number < before)
-    return [
-        Revision(
-            number=row.number,
-            state=row.state,
-            reason=row.reason,
-            run=run_of(row),
-            created_at=time_format(row.created_us),
-            created_by=row.created_by,
-        )
-        for row in connection.execute(statement.order_by(revisions.c.number.desc()).limit(limit))
-    ]
+    return connection.execute(statement.order_by(revisions.c.number.desc()).limit(limit)).all()
+
+
+def revision_from_row(row: AnyRow) -> Revision:
+    """The revision as its owner sees it, without what is sealed of it."""
+    return Revision(
+        number=row.number,
+        state=row.state,
+        reason=row.reason,
+        run=run_of(row),
+        created_at=time_format(row.created_us),
+        created_by=row.created_by,
+    )
 
 
 def revision_move(
@@ -323,14 +349,14 @@ def _scale_step(row: AnyRow) -> ScaleStep:
     )
 
 
-def _rollout(connection: Connection, row: AnyRow, spec: ServiceSpec) -> str:
+def _rollout(connection: Connection, row: AnyRow) -> str:
     """Failed is a rollout of what is asked for still: not one that somebody went back from."""
     if row.target:
         return "paused" if row.paused else "rolling"
-    tried = select(revisions.c.state, revisions.c.spec).where(
+    tried = select(revisions).where(
         revisions.c.service_id == row.id, revisions.c.state.in_(("serving", "failed"))
     )
-    states = {one.state for one in connection.execute(tried) if run_of(one) == spec.run}
+    states = {one.state for one in connection.execute(tried) if run_same(row, one)}
     return "failed" if states == {"failed"} else "done"
 
 

@@ -26,6 +26,7 @@ from kumoi.store.schema import (
     hosts,
     is_false,
     is_live,
+    key_holders,
     organizations,
     pool_uses,
     quotas,
@@ -224,6 +225,11 @@ def fair_share_put(connection: Connection, organization_id: str, weight: int, no
     return fair_share_get(connection, organization_id)
 
 
+_KEYS_WITHDRAWN = select(key_holders.c.id).where(
+    key_holders.c.state != "held", key_holders.c.id.in_(bindparam("ids", expanding=True))
+)
+
+
 def standings_load(
     connection: Connection, pool_id: str, organization_ids: Iterable[str], now_us: int
 ) -> dict[str, Standing]:
@@ -242,6 +248,7 @@ def standings_load(
             for row in connection.execute(_QUOTAS_OF, {"ids": ids})
         }
         money = budgets_left(connection, ids, now_us)
+        withdrawn = set(connection.execute(_KEYS_WITHDRAWN, {"ids": ids}).scalars())
         for name in ids:
             found[name] = Standing(
                 weight=weights.get(name, 1),
@@ -254,6 +261,7 @@ def standings_load(
                     left.get((name, QuotaResource.TASKS)),
                 ),
                 budget_left_microyen=money.get(name),
+                key_withdrawn=name in withdrawn,
             )
     return found
 

@@ -137,7 +137,10 @@ class Site:
             )
             spec = replica_job(shown.spec, shown.spec.run)
             made = {"created_us": self.world.clock_us, "created_by": row.created_by, "service_id": service}
-            connection.execute(schema.jobs.insert(), [job_row(job, spec, "pending", place, **made)])
+            connection.execute(
+                schema.jobs.insert(),
+                [job_row(job, spec, "pending", place, sealed=None, **made)],
+            )
             asked = {"id": replica, "service_id": service, "revision": 1, "job_id": job}
             connection.execute(schema.replicas.insert(), [asked | {"asked_us": self.world.clock_us}])
 

@@ -19,6 +19,7 @@ from kumoi.model.jobs import (
 )
 from kumoi.store import schema
 from kumoi.store.secrets import secret_seal_name
+from kumoi.store.specs import content_pack, sealed_values, spec_seal_name
 
 RETRY_EXIT = RetryPolicy(limit=1, on=(RetryReason.EXIT_CODE,))
 
@@ -446,3 +447,30 @@ def test_an_attempt_that_somebody_else_ended_does_not_count_as_success(world: Wo
     world.rounds(2)
     assert world.state(job) == "failed"
     check_ended(world)
+
+
+def test_tasks_of_a_withdrawn_key_wait_and_start_when_it_is_restored(world: World) -> None:
+    job = submit(world)
+    world.activate("hosts", "jobs", "placement")
+    organization = world.region.organizations["one"]
+    (row,) = world.region.rows(schema.jobs, id=job)
+    sealed = world.context.keys.seal(
+        spec_seal_name(organization, row.project_id), content_pack(JobSpec(("true",)))
+    )
+    world.set(schema.jobs, job, **sealed_values(sealed))
+    holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue"}
+    world.region.write(
+        schema.key_holders, holder | {"changed_us": T0_US, "state": "withdrawn", "cause": "its administrator"}
+    )
+    world.context.keys.forget(organization, "its administrator")
+    world.rounds(3)
+    assert outcomes(world, job) == ["preempted"]
+    assert world.state(job) == "running"
+    assert world.engine.running() == []
+    world.set(schema.key_holders, organization, state="held")
+    world.rounds(2)
+    assert outcomes(world, job) == ["preempted", None]
+    world.finish(job)
+    world.rounds(1)
+    assert world.state(job) == "succeeded"
+    check_consistent(world)

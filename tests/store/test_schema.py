@@ -104,6 +104,7 @@ class Rows(RegionRows):
 
     def revision(self, service_id: str, number: int, **more: Any) -> str:
         row = {"id": f"{service_id}.{number}", "service_id": service_id, "number": number, "spec": "{}"}
+        row |= {"organization_id": self.organizations["one"], "project_id": self.projects["one"]}
         self.write(schema.revisions, row | {"created_us": T0_US, "created_by": self.users["one"]} | more)
         return str(row["id"])
 

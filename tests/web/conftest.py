@@ -226,9 +226,12 @@ class World:
         owned = {"organization_id": self.acme.id, "project_id": self.acme.project, "pool_id": pool_id}
         made: dict[str, Any] = {"created_us": T0_US, "created_by": by}
         place = JobPlace(self.acme.id, self.acme.project, pool_id, "general", "JP")
-        job_made = job_row(job, replica_job(spec, spec.run), "pending", place, service_id=service, **made)
+        job_made = job_row(
+            job, replica_job(spec, spec.run), "pending", place, sealed=None, service_id=service, **made
+        )
         row = {"id": service, "name": spec.name, "spec": spec_text(spec), "target": 1}
         revision = {"id": f"{service}.1", "service_id": service, "number": 1, "spec": spec_text(spec.run)}
+        revision |= {"organization_id": self.acme.id, "project_id": self.acme.project}
         asked = {"id": replica, "service_id": service, "revision": 1, "job_id": job}
         asked["asked_us"] = self.plane.clock_us()
         self.plane.store.commit_wait(

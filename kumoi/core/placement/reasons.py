@@ -37,6 +37,8 @@ REFUSALS = {
 JOB_REASONS = {
     "ended": "it has ended: {state}",
     "ended_why": "it has ended: {state} ({reason})",
+    "key_withdrawn": "the key of its organization is withdrawn: its administrator restores it with "
+    "`kumoi key restore`",
     "over_quota": "it would pass a quota of its organization: end work, or ask for a larger quota",
     "over_budget": "it would pass its organization's budget of this month",
     "dependencies": "it waits for {jobs} jobs to end",

@@ -39,6 +39,7 @@ CLASS_FLOORS = (0.0, 0.05, 0.01)
 class HeldReason(StrEnum):
     """Why a task is not considered now."""
 
+    KEY_WITHDRAWN = "key withdrawn"
     OVER_QUOTA = "over quota"
     OVER_BUDGET = "over budget"
     WAITS_TURN = "waits for its turn"
@@ -95,6 +96,8 @@ class _Account:
 
     def refusal(self, group: _Group) -> HeldReason | None:
         """Why the organization may not take the group."""
+        if self.standing.key_withdrawn:
+            return HeldReason.KEY_WITHDRAWN
         for wanted, taken, most in zip(group.amounts, self.taken, self.standing.quota_left, strict=True):
             if most is not None and wanted and taken + wanted > most:
                 return HeldReason.OVER_QUOTA

@@ -15,13 +15,15 @@ class Standing:
     """How an organization stands. `usage_s` is its decayed use of the pool in share-seconds, as of now.
 
     `quota_left` has the fields of `Amounts`, None where there is no quota. `budget_left_microyen` is what
-    metered and promised use leave of the month's budget, None where there is none.
+    metered and promised use leave of the month's budget, None where there is none. What cannot be opened
+    because the organization's key is withdrawn cannot be started either.
     """
 
     weight: int = 1
     usage_s: float = 0.0
     quota_left: tuple[int | None, int | None, int | None, int | None, int | None] = NO_LIMITS
     budget_left_microyen: int | None = None
+    key_withdrawn: bool = False
 
 
 class PoolUse:

@@ -17,8 +17,9 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 WRAPPED_BYTES = NONCE_BYTES + KEY_BYTES + TAG_BYTES
 FORMAT_BYTE = b"\x01"
-_HEAD = len(FORMAT_BYTE) + WRAPPED_BYTES
-_CONTENT_AT = _HEAD + NONCE_BYTES
+HEAD_BYTES = len(FORMAT_BYTE) + WRAPPED_BYTES
+"""Before the content: what changes when its data key is wrapped anew."""
+_CONTENT_AT = HEAD_BYTES + NONCE_BYTES
 
 
 def cipher_of(key: bytes) -> AESGCM:
@@ -59,7 +60,7 @@ def unseal(key: AESGCM, name: SealedName, sealed: Sealed) -> bytes:
         raise SealBroken(f"what is sealed as {name.kind} has no known format")
     try:
         data_key = _data_key_open(key, name, sealed)
-        return AESGCM(data_key).decrypt(blob[_HEAD:_CONTENT_AT], blob[_CONTENT_AT:], name.content())
+        return AESGCM(data_key).decrypt(blob[HEAD_BYTES:_CONTENT_AT], blob[_CONTENT_AT:], name.content())
     except InvalidTag:
         owner = "/".join((name.organization_id, *name.owner))
         raise SealBroken(
@@ -75,10 +76,10 @@ def rewrap(old: AESGCM, new: AESGCM, new_version: int, name: SealedName, sealed:
     except InvalidTag:
         raise SealBroken(f"the data key of what is sealed as {name.kind} does not open") from None
     wrapped = encrypt(new, data_key, name.data_key(new_version))
-    return Sealed(FORMAT_BYTE + wrapped + sealed.blob[_HEAD:], new_version)
+    return Sealed(FORMAT_BYTE + wrapped + sealed.blob[HEAD_BYTES:], new_version)
 
 
 def _data_key_open(key: AESGCM, name: SealedName, sealed: Sealed) -> bytes:
-    wrapped = sealed.blob[len(FORMAT_BYTE) : _HEAD]
+    wrapped = sealed.blob[len(FORMAT_BYTE) : HEAD_BYTES]
     additional = name.data_key(sealed.key_version)
     return key.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], additional)

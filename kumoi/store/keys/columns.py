@@ -10,6 +10,7 @@ from kumoi.store.keys.names import SealedName
 from kumoi.store.notice_targets import target_seal_name
 from kumoi.store.schema import AnyRow
 from kumoi.store.secrets import secret_seal_name
+from kumoi.store.specs import spec_seal_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,5 +24,9 @@ class SealedTable:
 
 SEALED_TABLES = (
     SealedTable(schema.notice_targets, lambda row: target_seal_name(row.organization_id, row.id)),
+    *(
+        SealedTable(table, lambda row: spec_seal_name(row.organization_id, row.project_id))
+        for table in (schema.jobs, schema.services, schema.revisions)
+    ),
     SealedTable(schema.secrets, lambda row: secret_seal_name(row.organization_id, row.project_id, row.name)),
 )

@@ -60,6 +60,11 @@ key_holders = Table(
 )
 
 
+def sealed_columns() -> tuple[Column[bytes], Column[int]]:
+    """What is sealed of a row, and the version of its organization's key; NULL where there is nothing."""
+    return Column("sealed", LargeBinary, nullable=True), Column("key_version", Integer, nullable=True)
+
+
 def sealed_with(table: str) -> ForeignKeyConstraint:
     """Refuses what is sealed with a key that does not exist, and destroying one that something uses."""
     return ForeignKeyConstraint(

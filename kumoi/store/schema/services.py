@@ -19,6 +19,7 @@ from sqlalchemy import (
 
 from kumoi.core import lifecycles
 from kumoi.store.schema.columns import count, id_column, metadata, ref, residency, state, us, version
+from kumoi.store.schema.keys import sealed_columns, sealed_with
 
 _LIVE_SERVICE = "state <> 'deleted'"
 _LIVE_REPLICA = "state <> 'ended'"
@@ -31,7 +32,9 @@ services = Table(
     ref("project_id", "projects"),
     ref("pool_id", "pools"),
     Column("name", String(63), nullable=False),
+    # Without what is sealed of it.
     Column("spec", Text, nullable=False),
+    *sealed_columns(),
     *state(lifecycles.SERVICE),
     # What people asked for, counted (it is the ETag), and how much of that the loop has seen.
     Column("generation", Integer, nullable=False, server_default="1"),
@@ -62,6 +65,8 @@ services = Table(
         postgresql_where=text(_LIVE_SERVICE),
     ),
     Index(None, "project_id", "id"),
+    sealed_with("services"),
+    Index(None, "organization_id", "key_version", "id"),
     Index(
         "ix_services_live",
         "id",
@@ -81,13 +86,18 @@ revisions = Table(
     Column("id", String(48), primary_key=True),
     Column("service_id", String(40), ForeignKey("services.id", ondelete="CASCADE"), nullable=False),
     Column("number", Integer, nullable=False),
+    ref("organization_id", "organizations"),
+    ref("project_id", "projects"),
     Column("spec", Text, nullable=False),
+    *sealed_columns(),
     *state(lifecycles.REVISION),
     Column("reason", String(400), nullable=True),
     us("created_us"),
     ref("created_by", "principals"),
     version(),
     UniqueConstraint("service_id", "number"),
+    sealed_with("revisions"),
+    Index(None, "organization_id", "key_version", "id"),
     # Two revisions that serve, or two that take over, cannot be written.
     Index(
         "uq_revisions_serving",

@@ -34,6 +34,7 @@ from kumoi.store.schema.columns import (
     us,
     version,
 )
+from kumoi.store.schema.keys import sealed_columns, sealed_with
 
 jobs = Table(
     "jobs",
@@ -45,7 +46,9 @@ jobs = Table(
     # The service whose replica it is.
     ref("service_id", "services", nullable=True),
     Column("name", String(63), nullable=False),
+    # Without what is sealed of it.
     Column("spec", Text, nullable=False),
+    *sealed_columns(),
     *state(lifecycles.JOB),
     Column("reason", String(200), nullable=True),
     Column("array_size", Integer, nullable=False),
@@ -65,6 +68,8 @@ jobs = Table(
     us("ended_us", nullable=True),
     version(),
     Index(None, "project_id", "service_id", "id"),
+    sealed_with("jobs"),
+    Index(None, "organization_id", "key_version", "id"),
     Index(
         "ix_jobs_pending",
         "pool_id",

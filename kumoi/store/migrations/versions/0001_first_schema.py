@@ -658,6 +658,8 @@ def upgrade() -> None:
         sa.Column("pool_id", sa.String(length=40), nullable=False),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
         sa.Column("generation", sa.Integer(), server_default="1", nullable=False),
         sa.Column("observed_generation", sa.Integer(), server_default="0", nullable=False),
@@ -687,6 +689,11 @@ def upgrade() -> None:
         sa.CheckConstraint("wanted >= 0 AND failures >= 0", name=op.f("ck_services_amounts")),
         sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_services_created_by")),
         sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_services_key_version",
+        ),
+        sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name=op.f("fk_services_organization_id")
         ),
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_services_pool_id")),
@@ -700,6 +707,12 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("state <> 'deleted'"),
         postgresql_where=sa.text("state <> 'deleted'"),
+    )
+    op.create_index(
+        op.f("ix_services_organization_id_key_version_id"),
+        "services",
+        ["organization_id", "key_version", "id"],
+        unique=False,
     )
     op.create_index(op.f("ix_services_project_id_id"), "services", ["project_id", "id"], unique=False)
     op.create_index(
@@ -797,6 +810,8 @@ def upgrade() -> None:
         sa.Column("service_id", sa.String(length=40), nullable=True),
         sa.Column("name", sa.String(length=63), nullable=False),
         sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=16), server_default="pending", nullable=False),
         sa.Column("reason", sa.String(length=200), nullable=True),
         sa.Column("array_size", sa.Integer(), nullable=False),
@@ -831,6 +846,11 @@ def upgrade() -> None:
         sa.CheckConstraint("array_size BETWEEN 1 AND 10000", name=op.f("ck_jobs_array_size")),
         sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_jobs_created_by")),
         sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_jobs_key_version",
+        ),
+        sa.ForeignKeyConstraint(
             ["organization_id"], ["organizations.id"], name=op.f("fk_jobs_organization_id")
         ),
         sa.ForeignKeyConstraint(["pool_id"], ["pools.id"], name=op.f("fk_jobs_pool_id")),
@@ -845,6 +865,12 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("ended_us IS NOT NULL"),
         postgresql_where=sa.text("ended_us IS NOT NULL"),
+    )
+    op.create_index(
+        op.f("ix_jobs_organization_id_key_version_id"),
+        "jobs",
+        ["organization_id", "key_version", "id"],
+        unique=False,
     )
     op.create_index(
         "ix_jobs_pending",
@@ -957,7 +983,11 @@ def upgrade() -> None:
         sa.Column("id", sa.String(length=48), nullable=False),
         sa.Column("service_id", sa.String(length=40), nullable=False),
         sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("project_id", sa.String(length=40), nullable=False),
         sa.Column("spec", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("key_version", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=16), server_default="rolling", nullable=False),
         sa.Column("reason", sa.String(length=400), nullable=True),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
@@ -969,10 +999,25 @@ def upgrade() -> None:
         sa.CheckConstraint("number >= 1", name=op.f("ck_revisions_number")),
         sa.ForeignKeyConstraint(["created_by"], ["principals.id"], name=op.f("fk_revisions_created_by")),
         sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_revisions_key_version",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_revisions_organization_id")
+        ),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_revisions_project_id")),
+        sa.ForeignKeyConstraint(
             ["service_id"], ["services.id"], name=op.f("fk_revisions_service_id"), ondelete="CASCADE"
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_revisions")),
         sa.UniqueConstraint("service_id", "number", name=op.f("uq_revisions_service_id_number")),
+    )
+    op.create_index(
+        op.f("ix_revisions_organization_id_key_version_id"),
+        "revisions",
+        ["organization_id", "key_version", "id"],
+        unique=False,
     )
     op.create_index(
         "uq_revisions_rolling",
