@@ -9,13 +9,14 @@ from kumoi.app.log import head_published
 from kumoi.app.organizations import organization_authorized, organization_target
 from kumoi.app.plane import Plane, Region
 from kumoi.ledger.receipt import receipt_build, receipt_format
-from kumoi.model.access import PLATFORM_TARGET, Action, Actor, ResourceKind, Target
+from kumoi.model.access import PLATFORM_TARGET, AccessGrant, Action, Actor, ResourceKind, Target
 from kumoi.model.errors import Conflict, Invalid
 from kumoi.model.ids import IdKind, id_is
 from kumoi.model.records import Event, Page, Receipt
 from kumoi.model.time import US_PER_S
 from kumoi.store import events, log
 from kumoi.store.access import actor_of_token
+from kumoi.store.access_requests import access_grants
 from kumoi.store.database import Connection
 from kumoi.store.schema import AnyRow
 
@@ -30,6 +31,7 @@ class _Watched:
     """What one look at the store gave: who the watcher is by now, and what happened."""
 
     actor: Actor | None
+    grants: Sequence[AccessGrant]
     events: Sequence[Event]
 
 
@@ -111,11 +113,8 @@ async def _watch(plane: Plane, actor: Actor, organization_id: str, after: int) -
     end_us = plane.clock_us() + WATCH_S_MAX * US_PER_S
     target = organization_target(organization_id)
     while (now_us := plane.clock_us()) < end_us:
-        seen = await plane.store.read(_look, actor.token_id, organization_id, after, now_us)
-        if (
-            seen.actor is None
-            or not plane.guard.decide(seen.actor, Action.ORGANIZATION_EVENT_LIST, target).allowed
-        ):
+        seen = await plane.store.read(_look, actor, organization_id, after, now_us)
+        if seen.actor is None or not _may_watch(plane, seen.actor, target, seen.grants):
             return
         for event in seen.events:
             yield event
@@ -124,9 +123,16 @@ async def _watch(plane: Plane, actor: Actor, organization_id: str, after: int) -
             await asyncio.sleep(WATCH_POLL_S)
 
 
-def _look(connection: Connection, token_id: str, organization_id: str, after: int, now_us: int) -> _Watched:
+def _may_watch(plane: Plane, actor: Actor, target: Target, grants: Sequence[AccessGrant]) -> bool:
+    action = Action.ORGANIZATION_EVENT_LIST
+    return any(plane.guard.decide(actor, action, target, grant).allowed for grant in (None, *grants))
+
+
+def _look(connection: Connection, actor: Actor, organization_id: str, after: int, now_us: int) -> _Watched:
+    recorded = actor.session is not None
     return _Watched(
-        actor_of_token(connection, token_id, now_us),
+        actor_of_token(connection, actor.token_id, now_us),
+        access_grants(connection, actor.id, organization_id, now_us) if recorded else (),
         events.event_list_logged(connection, organization_id, after, WATCH_EVENTS_MAX),
     )
 

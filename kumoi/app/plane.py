@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +14,7 @@ from kumoi.core.notice_addresses import NoticeRules
 from kumoi.core.tokens import token_hash
 from kumoi.engines.base import Engine
 from kumoi.guard.decide import Guard
-from kumoi.model.access import Action, Actor, Decision, ResourceKind, Target
+from kumoi.model.access import AccessSession, Action, Actor, Decision, ResourceKind, Target
 from kumoi.model.errors import (
     Conflict,
     Forbidden,
@@ -28,6 +28,7 @@ from kumoi.model.idempotency import IdempotencyKey, Written
 from kumoi.model.witnesses import WitnessRules
 from kumoi.providers.base import Provider
 from kumoi.store.access import TokenHolder, token_holder_find
+from kumoi.store.access_requests import access_grants
 from kumoi.store.database import Connection, Store
 from kumoi.store.directory import Directory
 from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
@@ -69,6 +70,14 @@ class Region:
     log_rules: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AccessTerms:
+    """How long tenants have to answer operators, and operators to explain broken glass, in seconds."""
+
+    answer_s: int = 7 * 86_400
+    explain_s: int = 86_400
+
+
 def _now_us() -> int:
     return time.time_ns() // 1_000
 
@@ -91,6 +100,7 @@ class Plane:
     engines: Mapping[str, Engine] = field(default_factory=dict)
     providers: Mapping[str, Provider] = field(default_factory=dict)
     notice_rules: NoticeRules = field(default_factory=NoticeRules)
+    access_terms: AccessTerms = field(default_factory=AccessTerms)
     nudge: Callable[..., None] = _nobody
     clock_us: Callable[[], int] = _now_us
     monotonic_s: Callable[[], float] = time.monotonic
@@ -133,6 +143,12 @@ class Plane:
             raise unauthenticated()
         return known[0].actor
 
+    def session_begin(self, actor: Actor) -> Actor:
+        """The actor for one request: an operator gets a session, in which its use of access is noted."""
+        if actor.organization_id != self.region.platform_organization_id:
+            return actor
+        return replace(actor, session=AccessSession())
+
     def access_changed(self) -> None:
         """Forget who holds which token, and what is where: a token, role, principal or project changed."""
         self._access_generation += 1
@@ -159,7 +175,10 @@ class Plane:
         decision = self.guard.decide(actor, action, target)
         if decision.allowed:
             return decision
-        await self._refusal_count(actor, action)
+        granted = await self._access_decide(actor, action, target)
+        if granted is not None:
+            return granted
+        await self.refusal_count(actor, action)
         reading = reading or READ_ACTIONS[target.kind]
         if reading != action and self.guard.decide(actor, reading, _listed_in(target)).allowed:
             raise Forbidden(
@@ -170,13 +189,29 @@ class Plane:
             )
         raise not_found(name)
 
+    async def _access_decide(self, actor: Actor, action: Action, target: Target) -> Decision | None:
+        """The decision that a tenant's grant to this operator allows, noted in the session; None without.
+
+        The grants are read for each request, never remembered: what a tenant revokes ends with the answer
+        under way. Where nobody keeps a session nothing of a tenant's can be used.
+        """
+        if actor.session is None or target.organization_id in (None, actor.organization_id):
+            return None
+        grants = await self.store.read(access_grants, actor.id, target.organization_id, self.clock_us())
+        for grant in grants:
+            decision = self.guard.decide(actor, action, target, grant)
+            if decision.allowed:
+                actor.session.used[grant, action, target.id] = None
+                return decision
+        return None
+
     async def refuse_unknown(self, actor: Actor, action: Action, kind: ResourceKind, name: str) -> NoReturn:
         """Refuse what does not exist as `authorize` refuses what is another organization's.
 
         A refusal that was not counted would tell that there is nothing to refuse.
         """
         if not self.guard.decide(actor, action, Target(kind, NOWHERE, NOWHERE, NOWHERE, NOWHERE)).allowed:
-            await self._refusal_count(actor, action)
+            await self.refusal_count(actor, action)
         raise not_found(name)
 
     async def commit(self, change: Change, *, wake: Sequence[str] = ()) -> Written:
@@ -237,7 +272,8 @@ class Plane:
         organization_id = self.region.platform_organization_id
         await self.refusals.count(ANONYMOUS, organization_id, AUTHENTICATE, self.clock_us())
 
-    async def _refusal_count(self, actor: Actor, action: Action) -> None:
+    async def refusal_count(self, actor: Actor, action: Action) -> None:
+        """Count what `actor` was refused, for the log."""
         await self.refusals.count(actor.id, actor.organization_id, action.value, self.clock_us())
 
 

@@ -43,7 +43,9 @@ async def project_list(
     organization_id = await organization_authorized(plane, actor, Action.PROJECT_LIST, organization)
     listing = f"projects/{organization_id}"
     after = plane.cursors.open(listing, cursor)
-    readable = plane.guard.projects_readable(actor)
+    # Nobody lists another organization's but an operator with access to all of it.
+    of_other = organization_id != actor.organization_id
+    readable = None if of_other else plane.guard.projects_readable(actor)
     rows = await plane.store.read(projects.project_list, organization_id, limit + 1, after, readable)
     return plane.cursors.page(listing, rows, limit, lambda project: project.id)
 

@@ -235,6 +235,37 @@ KEY_HOLDER = _lifecycle(
     },
 )
 
+ACCESS_REQUEST = _lifecycle(
+    "access_request",
+    "requested",
+    {
+        "requested": {
+            "approved": "tenant approves (now or by a rule), or a second operator confirms broken glass",
+            "denied": "tenant denies",
+            "withdrawn": "operator withdraws",
+            "lapsed": "nobody answered in time",
+        },
+        "approved": {
+            "revoked": "tenant revokes",
+            "ended": "operator gives it back",
+            "expired": "its time ran out",
+        },
+        "denied": {},
+        "withdrawn": {},
+        "lapsed": {},
+        "revoked": {},
+        "ended": {},
+        "expired": {},
+    },
+    also=("approved",),
+)
+ACCESS_KEY = _lifecycle(
+    "access_key", "active", {"active": {"retired": "administrator retires"}, "retired": {}}
+)
+ACCESS_RULE = _lifecycle(
+    "access_rule", "active", {"active": {"revoked": "administrator revokes"}, "revoked": {}}
+)
+
 LIFECYCLES: tuple[Lifecycle, ...] = (
     ORGANIZATION,
     PROJECT,
@@ -253,4 +284,7 @@ LIFECYCLES: tuple[Lifecycle, ...] = (
     NOTICE_SENDING,
     ORGANIZATION_KEY,
     KEY_HOLDER,
+    ACCESS_REQUEST,
+    ACCESS_KEY,
+    ACCESS_RULE,
 )

@@ -21,7 +21,7 @@ from kumoi.guard.entities import (
     target_entity,
     uid,
 )
-from kumoi.model.access import Action, Actor, Decision, ResourceKind, ScopeKind, Target
+from kumoi.model.access import AccessGrant, Action, Actor, Decision, ResourceKind, ScopeKind, Target
 
 # Parsing an actor costs more than the rest of a decision, and an actor asks many times. Parsed, it takes
 # about 13 KiB. The key is the whole value, grants and token included, so none can be stale.
@@ -71,15 +71,19 @@ class Guard:
             raise PolicyInvalid(f"policies do not fit the schema: {'; '.join(wrong)}")
         return cls(schema, PolicySet.from_str(text), platform_organization_id)
 
-    def decide(self, actor: Actor, action: Action, target: Target) -> Decision:
+    def decide(
+        self, actor: Actor, action: Action, target: Target, access: AccessGrant | None = None
+    ) -> Decision:
         """Whether `actor` may do `action` to `target`, and which policies say so.
+
+        `access` is a live grant of a tenant to this operator; whoever passes it has checked that it is both.
 
         A list or a creation is decided about its container. Every error, Cedar's or that of a target
         without its ancestors, is a denial that says so in `reason`.
         """
-        return self._decided(actor, action, target)
+        return self._decided(actor, action, target, access)
 
-    def _decide(self, actor: Actor, action: Action, target: Target) -> Decision:
+    def _decide(self, actor: Actor, action: Action, target: Target, access: AccessGrant | None) -> Decision:
         asked = f"{action} on {target.kind} {target.id!r} by {actor.id!r}"
         request = {
             "principal": uid(ACTOR, actor.id),
@@ -90,7 +94,7 @@ class Guard:
             target_json = _encoder.encode([target_entity(target)]).decode()
             # Added without the schema, whose shapes `load` has checked: a set made with it carries every
             # action there is, and adding to such a set costs twice the whole decision.
-            entities = self._actor_parsed(actor, action).with_added_json_str(target_json)
+            entities = self._actor_parsed(actor, action, access).with_added_json_str(target_json)
             answer = is_authorized(request, self._policies, entities, self._schema)
         except ValueError as error:
             return _undecided(asked, str(error))
@@ -121,8 +125,8 @@ class Guard:
         target = Target(ResourceKind.PROJECT, project_id, organization_id=actor.organization_id)
         return self.decide(actor, Action.PROJECT_READ, target).allowed
 
-    def _actor_parse(self, actor: Actor, action: Action) -> Entities:
-        entity = actor_entity(actor, self._platform_organization_id)
+    def _actor_parse(self, actor: Actor, action: Action, access: AccessGrant | None) -> Entities:
+        entity = actor_entity(actor, self._platform_organization_id, access)
         return self._actions_parsed[action].with_added_json_str(_encoder.encode([entity]).decode())
 
 

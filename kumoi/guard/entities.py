@@ -13,6 +13,8 @@ from cedarpy import Entities, Schema
 
 from kumoi.model.access import (
     PLATFORM,
+    AccessGrant,
+    AccessSet,
     Actor,
     Grant,
     PrincipalKind,
@@ -48,6 +50,15 @@ _SCOPE_SETS: Mapping[tuple[Role, ScopeKind], str] = MappingProxyType(
         (Role.SERVICE_ACCOUNT, ScopeKind.PROJECT): "service_projects",
     }
 )
+# Of what kind the resource of an operator's access may be, with the attribute of the schema's Access.
+_ACCESS_SETS: Mapping[ResourceKind, str] = MappingProxyType(
+    {
+        ResourceKind.ORGANIZATION: "organizations",
+        ResourceKind.PROJECT: "projects",
+        ResourceKind.JOB: "jobs",
+        ResourceKind.SERVICE: "services",
+    }
+)
 _IN_PROJECT = frozenset({ResourceKind.JOB, ResourceKind.SERVICE, ResourceKind.SECRET, ResourceKind.FILE})
 
 
@@ -71,10 +82,11 @@ def uid(kind: str, text: str) -> Uid:
     return {"type": kind, "id": text}
 
 
-def actor_entity(actor: Actor, platform_organization_id: str) -> Entity:
+def actor_entity(actor: Actor, platform_organization_id: str, access: AccessGrant | None = None) -> Entity:
     """The actor with its token and the scopes of its roles; ValueError without an id or an organization.
 
-    A grant whose scope is of a kind that its role does not count in is left out: it grants nothing.
+    A grant whose scope is of a kind that its role does not count in is left out: it grants nothing. `access`
+    is what a tenant gave an operator, if this request makes use of any.
     """
     if not actor.id or not actor.organization_id:
         raise ValueError("an actor needs an id and an organization_id")
@@ -84,7 +96,7 @@ def actor_entity(actor: Actor, platform_organization_id: str) -> Entity:
         if name is not None:
             scopes[name].append(_reference(_KINDS_OF_SCOPES[grant.scope_kind], grant.scope_id))
     narrowed = [] if actor.token_project_id is None else [actor.token_project_id]
-    attributes = {
+    attributes: dict[str, object] = {
         "organization": _reference(ResourceKind.ORGANIZATION, actor.organization_id),
         "of_platform": actor.organization_id == platform_organization_id,
         "service_account": actor.kind == PrincipalKind.SERVICE_ACCOUNT,
@@ -93,6 +105,8 @@ def actor_entity(actor: Actor, platform_organization_id: str) -> Entity:
         "token_projects": [_reference(ResourceKind.PROJECT, project) for project in narrowed],
         **scopes,
     }
+    if access is not None:
+        attributes["access"] = _access(access)
     return {"uid": uid(ACTOR, actor.id), "attrs": attributes, "parents": []}
 
 
@@ -132,9 +146,21 @@ def specimens() -> Iterator[Entity]:
     """One entity of each shape that this module makes, to be checked against a schema."""
     grants = tuple(Grant(role, kind, "scope") for role, kind in _SCOPE_SETS)
     scopes = frozenset(TokenScope)
-    yield actor_entity(Actor("usr", PrincipalKind.USER, "org", grants, "tok", scopes, "prj"), PLATFORM)
+    actor = Actor("usr", PrincipalKind.USER, "org", grants, "tok", scopes, "prj")
+    yield actor_entity(actor, PLATFORM)
+    for granted in _ACCESS_SETS:
+        yield actor_entity(actor, PLATFORM, AccessGrant("acc", "org", granted, "id", frozenset(AccessSet)))
     for kind in ResourceKind:
         yield target_entity(Target(kind, "id", organization_id="org", project_id="prj", owner_id="usr"))
+
+
+def _access(access: AccessGrant) -> dict[str, object]:
+    """The grant's one resource, in the set of its kind; ValueError for a kind that cannot be granted."""
+    if access.resource_kind not in _ACCESS_SETS:
+        raise ValueError(f"no access can be granted to a {access.resource_kind}")
+    resources: dict[str, list[object]] = {name: [] for name in _ACCESS_SETS.values()}
+    resources[_ACCESS_SETS[access.resource_kind]].append(_reference(access.resource_kind, access.resource_id))
+    return {"sets": sorted(access.sets), **resources}
 
 
 def _reference(kind: str, text: str) -> dict[str, Uid]:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from kumoi.app.founding import FoundedRegion, region_found
 from kumoi.app.pages import Cursors
-from kumoi.app.plane import Plane, Region
+from kumoi.app.plane import AccessTerms, Plane, Region
 from kumoi.core.tokens import SECRET_BYTES, token_format
 from kumoi.guard.decide import Guard
 from kumoi.guard.packaged import POLICY_TEXTS, SCHEMA_TEXT
 from kumoi.ledger.checkpoint import checkpoint_open
 from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.note import Signer, vkey_format
+from kumoi.loops.access import access_activate
 from kumoi.loops.context import LoopContext, Retention
 from kumoi.loops.gateway_link import GatewayLink
 from kumoi.loops.hosts import hosts_activate
@@ -102,6 +103,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         engines=engines,
         providers=providers,
         notice_rules=ways.rules,
+        access_terms=AccessTerms(settings.access_answer_s, settings.access_explain_s),
     )
 
     def nudge(*names: str) -> None:
@@ -264,5 +266,7 @@ def _loops_build(
             partial(log_gaps_activate, LogGapsMemory(), quorum, int(settings.log_gap_s * US_PER_S), context),
             min(5.0, settings.log_gap_s / 2),
         ),
+        Loop("notices", partial(notices_activate, context), 2.0, GATHER_S),
+        Loop("access", partial(access_activate, context), 1.0),
         Loop("retention", partial(retention_activate, context), 60.0),
     ]

@@ -1,6 +1,6 @@
 """Who may do what: principals, roles, tokens and the actions of the routes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
@@ -155,6 +155,53 @@ class Action(StrEnum):
     ORGANIZATION_EVENT_LIST = "organization_event_list"
     PLATFORM_EVENT_LIST = "platform_event_list"
     EVENT_READ = "event_read"
+    ACCESS_REQUEST_LIST = "access_request_list"
+    ACCESS_REQUEST_READ = "access_request_read"
+    ACCESS_REQUEST_CREATE = "access_request_create"
+    ACCESS_REQUEST_CONFIRM = "access_request_confirm"
+    ACCESS_REQUEST_EXPLAIN = "access_request_explain"
+    ACCESS_REQUEST_END = "access_request_end"
+    ACCESS_REQUEST_APPROVE = "access_request_approve"
+    ACCESS_REQUEST_DENY = "access_request_deny"
+    ACCESS_REQUEST_REVOKE = "access_request_revoke"
+    ACCESS_USE_LIST = "access_use_list"
+    ACCESS_KEY_LIST = "access_key_list"
+    ACCESS_KEY_CREATE = "access_key_create"
+    ACCESS_KEY_RETIRE = "access_key_retire"
+    ACCESS_RULE_LIST = "access_rule_list"
+    ACCESS_RULE_CREATE = "access_rule_create"
+    ACCESS_RULE_REVOKE = "access_rule_revoke"
+
+
+class AccessSet(StrEnum):
+    """What a tenant may let an operator do: sets of actions, each a group of the guard's schema.
+
+    Secrets' values are in none of them: nobody reads those back.
+    """
+
+    INSPECT = "inspect"
+    LOGS = "logs"
+    FILES = "files"
+    EVENTS = "events"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class AccessGrant:
+    """What a live access request lets its operator do: `sets` on `resource` and everything below it."""
+
+    request_id: str
+    organization_id: str
+    resource_kind: "ResourceKind"
+    resource_id: str
+    sets: frozenset[AccessSet]
+
+
+@dataclass(slots=True, eq=False)
+class AccessSession:
+    """Which grants one request of an operator made use of, with what for, in the order of use."""
+
+    used: dict[tuple[AccessGrant, "Action", str], None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +215,11 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes a request, as its token says. `token_project_id` narrows the token to one project."""
+    """Who makes a request, as its token says. `token_project_id` narrows the token to one project.
+
+    `session` notes what an operator's request uses of the access that tenants gave; without one nothing of
+    it can be used, so that nothing goes unrecorded.
+    """
 
     id: str
     kind: PrincipalKind
@@ -177,6 +228,7 @@ class Actor:
     token_id: str
     token_scopes: frozenset[TokenScope] = frozenset({TokenScope.ALL})
     token_project_id: str | None = None
+    session: AccessSession | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class IdKind(StrEnum):
     NOTICE = "ntc"
     NOTICE_TARGET = "ntt"
     NOTICE_SENDING = "nts"
+    ACCESS_REQUEST = "acc"
+    ACCESS_KEY = "ack"
+    ACCESS_RULE = "acr"
+    ACCESS_USE = "acu"
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"

@@ -39,6 +39,8 @@ class Settings:
     task_log_retention_s: int = 30 * 86_400
     job_retention_s: int = 400 * 86_400
     plan_retention_s: int = 30 * 86_400
+    access_answer_s: int = 7 * 86_400
+    access_explain_s: int = 86_400
     gateway: bool = True
     gateway_listen: str = GATEWAY_LISTEN_DEFAULT
 
@@ -52,6 +54,9 @@ class Settings:
         for name in ("task_log_retention_s", "job_retention_s", "plan_retention_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+        for name in ("access_answer_s", "access_explain_s"):
+            if not 1 <= getattr(self, name) <= 30 * 86_400:
+                raise ValueError(f"{name} must be 1 s to 30 days, not {getattr(self, name)}")
         address_split(self.listen)
         address_split(self.gateway_listen, "gateway_listen", port_min=0)
 

@@ -9,6 +9,7 @@ from kumoi.store.schema.columns import AnyRow, in_state, is_false, metadata
 from kumoi.store.schema.keys import key_holders, organization_keys
 from kumoi.store.schema.machines import autoscales, machines
 from kumoi.store.schema.notices import log_gaps, notice_sendings, notice_targets, notices
+from kumoi.store.schema.operator_access import access_keys, access_requests, access_rules, access_uses
 from kumoi.store.schema.places import devices, host_touches, hosts, pools, sites
 from kumoi.store.schema.records import (
     events,
@@ -55,6 +56,10 @@ from kumoi.store.schema.work import (
 
 __all__ = [
     "AnyRow",
+    "access_keys",
+    "access_requests",
+    "access_rules",
+    "access_uses",
     "attempt_devices",
     "attempts",
     "autoscales",

@@ -1,6 +1,6 @@
 """What a handler gives back."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,13 +28,17 @@ class Versioned(Protocol):
 
 @dataclass(slots=True)
 class Answer:
-    """A status, headers and either a body or a stream; `heartbeat` keeps an idle stream alive."""
+    """A status, headers and either a body or a stream; `heartbeat` keeps an idle stream alive.
+
+    Where `over` is given, the stream is cut off as soon as what it returns is done.
+    """
 
     status: int
     headers: Headers
     body: bytes = b""
     stream: AsyncIterator[bytes] | None = None
     heartbeat: bytes | None = None
+    over: Callable[[], Coroutine[None, None, None]] | None = None
 
 
 def answer_json(value: msgspec.Struct) -> Answer:

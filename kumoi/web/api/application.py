@@ -24,6 +24,7 @@ from kumoi.web.api.asgi import (
     RequestHeaders,
     Scope,
     Send,
+    StreamOver,
     answer_send,
     body_parts,
     body_read,
@@ -31,8 +32,10 @@ from kumoi.web.api.asgi import (
     length_check,
     no_body_check,
     stream_send,
+    until_over,
 )
 from kumoi.web.api.decoding import body_take, query_decode
+from kumoi.web.api.operator_session import session_recorded
 from kumoi.web.api.parameters import path_check
 from kumoi.web.api.problem import Failed, problem_answer
 from kumoi.web.api.request import NOBODY, Request
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("kumoi.web")
 UNKNOWN_ROUTE = "-"
 _INSTANCE_MAX = 1_024
+_CALL_MAX = 2_000
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _BEARER = re.compile(rb"bearer +([!-~]{1,512})", re.IGNORECASE)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -111,6 +115,9 @@ class Application:
                 await answer_send(send, answer, fixed)
             else:
                 await self._stream(receive, send, answer, fixed)
+        except StreamOver as error:
+            logger.info("the answer to request %s (%s) was cut off: %s", request_id, log.route, error)
+            raise
         except Exception:
             logger.exception("the answer to request %s (%s) was cut short", request_id, log.route)
             raise
@@ -132,7 +139,8 @@ class Application:
                 request = await self._request(route, path, scope, headers, receive, actor)
                 if route.watch:
                     self._watch_begin(log, actor.organization_id)
-                return await route.handler(self._plane, request)
+                answer = await route.handler(self._plane, request)
+                return await session_recorded(self._plane, actor, _call(scope), answer)
         except TimeoutError:
             if not timeout.expired():
                 raise
@@ -144,10 +152,11 @@ class Application:
 
     async def _authenticate(self, headers: RequestHeaders) -> "Actor":
         try:
-            return await self._plane.authenticate(_token(headers))
+            actor = await self._plane.authenticate(_token(headers))
         except Unauthenticated:
             await self._plane.unauthenticated_count()
             raise
+        return self._plane.session_begin(actor)
 
     async def _request(
         self,
@@ -182,7 +191,7 @@ class Application:
 
     async def _stream(self, receive: Receive, send: Send, answer: Answer, fixed: Headers) -> None:
         async with asyncio.timeout(self._settings.transfer_timeout_s):
-            await stream_send(
+            sending = stream_send(
                 receive,
                 send,
                 answer,
@@ -190,6 +199,7 @@ class Application:
                 stopping=self._stopping,
                 heartbeat_s=self._settings.heartbeat_s,
             )
+            await (sending if answer.over is None else until_over(sending, answer.over()))
 
     def _watch_begin(self, log: "_Seen", organization_id: str) -> None:
         if self._stopping.is_set() or self._watchers >= self._settings.watchers_max:
@@ -243,6 +253,12 @@ def application_create(
 ) -> Application:
     """The ASGI application that serves `plane`. Call its `stop()` before the server is stopped."""
     return Application(plane, settings or WebSettings(), routes)
+
+
+def _call(scope: Scope) -> str:
+    """Method, path and query, as an operator's session record tells them."""
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    return f"{scope['method']} {(scope['raw_path'] + query)[:_CALL_MAX].decode('ascii', 'backslashreplace')}"
 
 
 def _accept_language(headers: RequestHeaders) -> str:

@@ -1,7 +1,7 @@
 """The ASGI side of a request: headers, bodies in, answers out (asgi.readthedocs.io, version 3.0)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 
 from kumoi.model.errors import BadRequest, Invalid, TooLarge, UnsupportedMedia
@@ -15,6 +15,10 @@ RequestHeaders = dict[bytes, bytes]
 
 _JSON_TYPES = (b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8")
 _SHOWN_MAX = 100
+
+
+class StreamOver(Exception):
+    """Whoever gets a stream may not have the rest of it."""
 
 
 def json_type_check(headers: RequestHeaders) -> None:
@@ -149,6 +153,23 @@ async def stream_send(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await stream_close(answer.stream)
+
+
+async def until_over(sending: Coroutine[None, None, None], over: Coroutine[None, None, None]) -> None:
+    """Send to the end, unless `over` is done first: then the connection is cut in the middle of the answer.
+
+    Raises StreamOver, so that the client sees that the answer is not whole.
+    """
+    tasks = asyncio.ensure_future(sending), asyncio.ensure_future(over)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise StreamOver("the access that the stream was sent under has ended")
+        await tasks[0]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _part_next(stream: AsyncIterator[bytes]) -> bytes | None:

@@ -64,6 +64,7 @@ from kumoi.web.api import (
     tokens,
     usage,
 )
+from kumoi.web.api.access_routes import ACCESS_ROUTES
 from kumoi.web.api.answer import Answer
 from kumoi.web.api.machine_routes import MACHINE_ROUTES
 from kumoi.web.api.notice_routes import NOTICE_ROUTES
@@ -242,6 +243,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/v1/tokens", tokens.token_list, A.TOKEN_LIST, Page[Token], query=TokenListQuery),
     Route("POST", "/v1/tokens", tokens.token_create, A.TOKEN_CREATE, TokenCreated, 201, TokenCreate),
     Route("POST", "/v1/tokens/{token}/revoke", tokens.token_revoke, A.TOKEN_REVOKE, Token),
+    *ACCESS_ROUTES,
     *SHARE_ROUTES,
     Route("GET", "/v1/sites", sites.site_list, A.SITE_LIST, Page[Site], query=PageQuery),
     Route("POST", "/v1/sites", sites.site_create, A.SITE_CREATE, Site, 201, SiteCreate),

@@ -261,6 +261,25 @@ def upgrade() -> None:
         postgresql_where=sa.text("NOT purged"),
     )
     op.create_table(
+        "access_keys",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("public_key", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('active', 'retired')", name=op.f("ck_access_keys_state")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_access_keys_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_keys")),
+        sa.UniqueConstraint("organization_id", "name", name=op.f("uq_access_keys_organization_id_name")),
+        sa.UniqueConstraint(
+            "organization_id", "public_key", name=op.f("uq_access_keys_organization_id_public_key")
+        ),
+    )
+    op.create_table(
         "capacity_plans",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("site_id", sa.String(length=40), nullable=False),
@@ -436,6 +455,30 @@ def upgrade() -> None:
             ["organization_id"], ["organizations.id"], name=op.f("fk_refusals_organization_id")
         ),
         sa.PrimaryKeyConstraint("actor_id", "action", "minute_us", name=op.f("pk_refusals")),
+    )
+    op.create_table(
+        "access_rules",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("operator", sa.String(length=40), nullable=False),
+        sa.Column("resource", sa.String(length=40), nullable=False),
+        sa.Column("sets", sa.String(length=100), nullable=False),
+        sa.Column("duration_s", sa.Integer(), nullable=False),
+        sa.Column("until_us", sa.BigInteger(), nullable=False),
+        sa.Column("key_id", sa.String(length=40), nullable=False),
+        sa.Column("statement", sa.Text(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="active", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint("state IN ('active', 'revoked')", name=op.f("ck_access_rules_state")),
+        sa.ForeignKeyConstraint(["key_id"], ["access_keys.id"], name=op.f("fk_access_rules_key_id")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_access_rules_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_rules")),
+        sa.UniqueConstraint("organization_id", "name", name=op.f("uq_access_rules_organization_id_name")),
     )
     op.create_table(
         "autoscales",
@@ -778,6 +821,78 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "access_requests",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("requested_by", sa.String(length=40), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("resource_kind", sa.String(length=16), nullable=False),
+        sa.Column("resource", sa.String(length=40), nullable=False),
+        sa.Column("sets", sa.String(length=100), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("duration_s", sa.Integer(), nullable=False),
+        sa.Column("state", sa.String(length=16), server_default="requested", nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.Column("answer_by_us", sa.BigInteger(), nullable=False),
+        sa.Column("approved_us", sa.BigInteger(), nullable=True),
+        sa.Column("expires_us", sa.BigInteger(), nullable=True),
+        sa.Column("decided_by", sa.String(length=40), nullable=True),
+        sa.Column("decision", sa.Text(), server_default="", nullable=False),
+        sa.Column("rule_id", sa.String(length=40), nullable=True),
+        sa.Column("key_id", sa.String(length=40), nullable=True),
+        sa.Column("statement", sa.Text(), nullable=False),
+        sa.Column("signature", sa.LargeBinary(length=64), nullable=True),
+        sa.Column("explain_by_us", sa.BigInteger(), nullable=True),
+        sa.Column("explanation", sa.Text(), nullable=True),
+        sa.Column("incident_us", sa.BigInteger(), nullable=True),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.CheckConstraint(
+            "approved_us IS NULL OR (kind = 'ordinary' AND signature IS NOT NULL) OR (kind <> 'ordinary' AND decided_by <> requested_by)",
+            name=op.f("ck_access_requests_approval"),
+        ),
+        sa.CheckConstraint(
+            "kind IN ('ordinary', 'emergency', 'legal_order')", name=op.f("ck_access_requests_kind")
+        ),
+        sa.CheckConstraint(
+            "state IN ('requested', 'approved', 'denied', 'withdrawn', 'lapsed', 'revoked', 'ended', 'expired')",
+            name=op.f("ck_access_requests_state"),
+        ),
+        sa.CheckConstraint(
+            "(approved_us IS NULL) = (expires_us IS NULL)", name=op.f("ck_access_requests_span")
+        ),
+        sa.ForeignKeyConstraint(["key_id"], ["access_keys.id"], name=op.f("fk_access_requests_key_id")),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_access_requests_organization_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["requested_by"], ["principals.id"], name=op.f("fk_access_requests_requested_by")
+        ),
+        sa.ForeignKeyConstraint(["rule_id"], ["access_rules.id"], name=op.f("fk_access_requests_rule_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_requests")),
+    )
+    op.create_index(
+        "ix_access_requests_open",
+        "access_requests",
+        ["requested_by", "organization_id"],
+        unique=False,
+        sqlite_where=sa.text("state IN ('requested', 'approved')"),
+        postgresql_where=sa.text("state IN ('requested', 'approved')"),
+    )
+    op.create_index(
+        op.f("ix_access_requests_organization_id_id"),
+        "access_requests",
+        ["organization_id", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_access_requests_unexplained",
+        "access_requests",
+        ["explain_by_us"],
+        unique=False,
+        sqlite_where=sa.text("explain_by_us IS NOT NULL AND explanation IS NULL AND incident_us IS NULL"),
+        postgresql_where=sa.text("explain_by_us IS NOT NULL AND explanation IS NULL AND incident_us IS NULL"),
+    )
+    op.create_table(
         "devices",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("host_id", sa.String(length=40), nullable=False),
@@ -1069,6 +1184,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("host", "path", name=op.f("pk_service_routes")),
     )
     op.create_index(op.f("ix_service_routes_service_id"), "service_routes", ["service_id"], unique=False)
+    op.create_table(
+        "access_uses",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("request_id", sa.String(length=40), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.String(length=40), nullable=False),
+        sa.Column("resource", sa.String(length=1200), nullable=False),
+        sa.Column("call", sa.String(length=2200), nullable=False),
+        sa.Column("phase", sa.String(length=8), nullable=False),
+        sa.Column("status", sa.Integer(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("event_id", sa.String(length=40), nullable=False),
+        sa.ForeignKeyConstraint(["event_id"], ["events.id"], name=op.f("fk_access_uses_event_id")),
+        sa.ForeignKeyConstraint(
+            ["request_id"], ["access_requests.id"], name=op.f("fk_access_uses_request_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_access_uses")),
+    )
+    op.create_index(op.f("ix_access_uses_request_id_id"), "access_uses", ["request_id", "id"], unique=False)
     op.create_table(
         "job_dependencies",
         sa.Column("job_id", sa.String(length=40), nullable=False),
