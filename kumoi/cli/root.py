@@ -49,6 +49,7 @@ COMMANDS: Final = {
     "budget": Entry("kumoi.cli.budgets:budget", "Budgets: what an organization may spend in a month."),
     "rate": Entry("kumoi.cli.budgets:rate", "Rates: what work costs."),
     "reservation": Entry("kumoi.cli.reservations:reservation", "Hosts held for an organization at a date."),
+    "access": Entry("kumoi.cli.access:access", "Operator access: ask, approve, revoke, see what was done."),
     "usage": Entry("kumoi.cli.usage:usage", "What was used."),
     "event": Entry("kumoi.cli.events:event", "What was done or refused."),
     "notice": Entry(

@@ -14,6 +14,7 @@ from kumoi.client.jobs import Jobs
 from kumoi.client.log import Log
 from kumoi.client.machines import Autoscales, Machines
 from kumoi.client.notices import Notices, NoticeTargets
+from kumoi.client.operator_access import AccessKeys, AccessRequests, AccessRules
 from kumoi.client.places import Hosts, Pools, Sites
 from kumoi.client.plans import Plans
 from kumoi.client.records import Events, Secrets, Usages, health
@@ -56,6 +57,9 @@ class _Client(Group[D], Generic[D]):
         self.fair_shares: FairShares[D] = FairShares(driver)
         self.rates: Rates[D] = Rates(driver)
         self.reservations: Reservations[D] = Reservations(driver)
+        self.access_requests: AccessRequests[D] = AccessRequests(driver)
+        self.access_keys: AccessKeys[D] = AccessKeys(driver)
+        self.access_rules: AccessRules[D] = AccessRules(driver)
         self.usage: Usages[D] = Usages(driver)
         self.events: Events[D] = Events(driver)
         self.notices: Notices[D] = Notices(driver)

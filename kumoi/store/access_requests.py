@@ -82,7 +82,7 @@ def access_grants(
 def resource_find(
     connection: Connection, organization_id: str, resource: str
 ) -> tuple[ResourceKind, str | None] | None:
-    """The kind and, where it has one, the project of a resource of an organization; None if it is not its own."""
+    """The kind and, if any, the project of a resource of an organization; None if it is not its own."""
     if resource == organization_id:
         return ResourceKind.ORGANIZATION, None
     kind = _KINDS.get(resource.partition("_")[0])

@@ -145,6 +145,23 @@ notice_target_test       Organization  -            OA          -       .       
 organization_event_list  Organization  -            AU          -       .       -
 platform_event_list      Platform      -            -           -       -       OP
 event_read               Event         -            OPAU        -       .       -
+
+access_request_list      Organization  -            OPAU        -       OP      -
+access_request_read      Organization  -            OPAU        -       OP      -
+access_request_create    Organization  -            O           -       O       -
+access_request_confirm   Organization  -            O           -       O       -
+access_request_explain   Organization  -            O           -       O       -
+access_request_end       Organization  -            O           -       O       -
+access_request_approve   Organization  -            A           -       .       -
+access_request_deny      Organization  -            A           -       .       -
+access_request_revoke    Organization  -            A           -       .       -
+access_use_list          Organization  -            AU          -       .       -
+access_key_list          Organization  -            AU          -       .       -
+access_key_create        Organization  -            A           -       .       -
+access_key_retire        Organization  -            A           -       .       -
+access_rule_list         Organization  -            AU          -       .       -
+access_rule_create       Organization  -            A           -       .       -
+access_rule_revoke       Organization  -            A           -       .       -
 """
 
 # What a service account never does, whatever its roles say.
@@ -163,6 +180,15 @@ ADMINISTERING = {
     "project_create",
     "project_archive",
     "project_restore",
+    "access_request_create",
+    "access_request_confirm",
+    "access_request_approve",
+    "access_request_deny",
+    "access_request_revoke",
+    "access_key_create",
+    "access_key_retire",
+    "access_rule_create",
+    "access_rule_revoke",
 }
 # What a token that is narrowed to a project still reaches outside it.
 NARROWED_REACHES = {"self_read", "pool_list", "site_list"}

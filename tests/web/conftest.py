@@ -117,6 +117,7 @@ class Tenant:
     project: str
     tokens: dict[str, str] = field(default_factory=dict)
     principals: dict[str, str] = field(default_factory=dict)
+    approver: Any = None
 
     @property
     def admin(self) -> str:

@@ -6,13 +6,16 @@ same resource, and it works.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import count
 from typing import Any
 
 import msgspec
 import pytest
+from approver import Approver
 
 from kumoi.model.access import Action
+from kumoi.model.time import time_format
 from kumoi.web.api.route import Media, Route
 from kumoi.web.api.routes import ROUTES
 
@@ -125,6 +128,22 @@ MAY = {
         Action.ORGANIZATION_EVENT_LIST: "aur",
         Action.PLATFORM_EVENT_LIST: "o",
         Action.EVENT_READ: "aur",
+        Action.ACCESS_REQUEST_LIST: "auro",
+        Action.ACCESS_REQUEST_READ: "auro",
+        Action.ACCESS_REQUEST_CREATE: "o",
+        Action.ACCESS_REQUEST_CONFIRM: "o",
+        Action.ACCESS_REQUEST_EXPLAIN: "o",
+        Action.ACCESS_REQUEST_END: "o",
+        Action.ACCESS_REQUEST_APPROVE: "a",
+        Action.ACCESS_REQUEST_DENY: "a",
+        Action.ACCESS_REQUEST_REVOKE: "a",
+        Action.ACCESS_USE_LIST: "aur",
+        Action.ACCESS_KEY_LIST: "aur",
+        Action.ACCESS_KEY_CREATE: "a",
+        Action.ACCESS_KEY_RETIRE: "a",
+        Action.ACCESS_RULE_LIST: "aur",
+        Action.ACCESS_RULE_CREATE: "a",
+        Action.ACCESS_RULE_REVOKE: "a",
     }.items()
 }
 RESERVED = count()
@@ -160,6 +179,7 @@ class Scene:
         self.world = world
         self.service_name = "web"
         self.made_replica = ""
+        self.request: dict[str, Any] = {}
 
     def organization(self, route: Route) -> str:
         return str(self.world.acme.id)
@@ -268,6 +288,60 @@ class Scene:
         times = {"start_at": start.isoformat(), "end_at": (start + timedelta(minutes=59)).isoformat()}
         return {"name": self.world.name("walk"), "pool": "default", "host_count": 1} | times
 
+    def access_key(self, route: Route) -> str:
+        other = Approver(self.approver.origin, self.world.acme.id)
+        body = self.approver.addition(self.world.name("key"), other)
+        return str(created(self.world, self.world.acme.admin, self.access("keys"), **body)["id"])
+
+    def access_rule(self, route: Route) -> str:
+        body = self.rule_body()
+        return str(created(self.world, self.world.acme.admin, self.access("rules"), **body)["id"])
+
+    def access_request(self, route: Route) -> str:
+        """A request that waits; for what leads on from an approved one, an approved one."""
+        glass = route.action in (Action.ACCESS_REQUEST_CONFIRM, Action.ACCESS_REQUEST_EXPLAIN)
+        asker = self.second_operator if glass else self.world.operator
+        body = REQUEST | {"resource": self.world.acme.id} | ({"kind": "emergency"} if glass else {})
+        made = created(self.world, asker, self.access("requests"), **body)
+        at = f"{self.access('requests')}/{made['id']}"
+        if route.action == Action.ACCESS_REQUEST_EXPLAIN:
+            assert self.world.api(self.world.operator, "POST", f"{at}/confirm").status_code == 200
+        if route.action == Action.ACCESS_REQUEST_REVOKE:
+            approval = self.approver.approval(made)
+            assert self.world.api(self.world.acme.admin, "POST", f"{at}/approve", approval).status_code == 200
+        self.request = made
+        return str(made["id"])
+
+    def access(self, what: str) -> str:
+        return f"/v1/organizations/{self.world.acme.id}/access-{what}"
+
+    def rule_body(self) -> dict[str, Any]:
+        until = time_format(self.world.plane.clock_us() + 3_600_000_000)
+        return self.approver.rule(self.world.name("rule"), self.world.acme.id, ("files",), until)
+
+    @cached_property
+    def approver(self) -> Approver:
+        """Who holds the key of acme: one for all these tests, as the first key is taken without a signature."""
+        if self.world.acme.approver is None:
+            made = Approver(self.world.plane.region.log_origin, self.world.acme.id)
+            body = {"name": "first", "public_key": made.public}
+            made.id = created(self.world, self.world.acme.admin, self.access("keys"), **body)["id"]
+            self.world.acme.approver = made
+        found: Approver = self.world.acme.approver
+        return found
+
+    @cached_property
+    def second_operator(self) -> str:
+        path, name = "/v1/organizations/platform", self.world.name("operator")
+        made = created(self.world, self.world.operator, f"{path}/principals", name=name)["id"]
+        binding = {"principal": made, "role": "platform_operator"}
+        created(self.world, self.world.operator, f"{path}/role-bindings", **binding)
+        return str(created(self.world, self.world.operator, "/v1/tokens", principal=made)["secret"])
+
+    def key_body(self) -> dict[str, Any]:
+        other = Approver(self.approver.origin, self.world.acme.id)
+        return self.approver.addition(self.world.name("key"), other)
+
     def index(self, route: Route) -> str:
         return "0"
 
@@ -347,12 +421,19 @@ class Scene:
             "BudgetWrite": lambda: {"month_microyen": 1 << 50},
             "ReservationCreate": self.reserve,
             "SecretWrite": lambda: {"value": "aHVzaA=="},
+            "AccessRequestCreate": lambda: REQUEST | {"resource": self.world.acme.id},
+            "AccessApprove": lambda: self.approver.approval(self.request),
+            "AccessDeny": lambda: {},
+            "AccessExplain": lambda: {"explanation": "the disk was full and jobs were failing"},
+            "AccessKeyCreate": self.key_body,
+            "AccessRuleCreate": self.rule_body,
         }
         if route.body is not None:
             options["body"] = bodies[route.body.__name__]()
         return options
 
 
+REQUEST = {"sets": ["logs"], "reason": "to find out why jobs fail"}
 AUTOSCALE = {
     "provider": "fake",
     "image": "image-1",
