@@ -10,6 +10,7 @@ from kumoi.app.access_statements import (
     SignatureRefused,
     access_events,
     approval_detail,
+    resource_unknown,
     signature_check,
     signer_find,
 )
@@ -30,6 +31,7 @@ from kumoi.model.access_requests import (
 from kumoi.model.errors import Conflict, Invalid
 from kumoi.model.idempotency import IdempotencyKey, Written
 from kumoi.model.ids import IdKind
+from kumoi.model.notices import NoticeKind
 from kumoi.model.records import Page
 from kumoi.model.time import US_PER_S, time_format
 from kumoi.store import access_requests, schema
@@ -40,6 +42,13 @@ from kumoi.store.principals import principal_get
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Change, Move
 
+NOTICES = {
+    Action.ACCESS_REQUEST_CREATE: NoticeKind.ACCESS_REQUEST,
+    Action.ACCESS_REQUEST_APPROVE: NoticeKind.ACCESS_APPROVE,
+    Action.ACCESS_REQUEST_DENY: NoticeKind.ACCESS_DENY,
+    Action.ACCESS_REQUEST_REVOKE: NoticeKind.ACCESS_REVOKE,
+    Action.ACCESS_REQUEST_CONFIRM: NoticeKind.BREAK_GLASS,
+}
 OPEN_MAX = 100
 """How many requests of an operator about an organization may wait or be live at once."""
 
@@ -106,12 +115,7 @@ async def _access_request_create(
     def build(connection: Connection) -> Change:
         found = access_requests.resource_find(connection, organization_id, body.resource)
         if found is None:
-            raise Invalid(
-                "resource_unknown",
-                "the organization has no {resource}; name itself, or a project, job or service of it by id",
-                at="/resource",
-                resource=body.resource,
-            )
+            raise resource_unknown(body.resource)
         if access_requests.access_requests_open(connection, actor.id, organization_id) >= OPEN_MAX:
             raise Conflict(
                 "access_requests_full",
@@ -120,17 +124,18 @@ async def _access_request_create(
             )
         kind, project_id = found
         row = _new_row(plane, actor, organization_id, request_id, body, now_us) | {"resource_kind": kind}
-        told = access_events(plane.region, actor.id, Action.ACCESS_REQUEST_CREATE, row, _asked(row), now_us)
+        create, approve = Action.ACCESS_REQUEST_CREATE, Action.ACCESS_REQUEST_APPROVE
+        told = access_events(plane.region, actor.id, create, row, _asked(row), now_us, NOTICES[create])
         covering = rule_covering(connection, plane.region, row, project_id, now_us)
         if covering is not None:
             row |= covering.values | {"state": "approved"}
-            approve = Action.ACCESS_REQUEST_APPROVE
-            told += access_events(plane.region, covering.id, approve, row, covering.detail, now_us)
+            detail, notice = covering.detail, NOTICES[approve]
+            told += access_events(plane.region, covering.id, approve, row, detail, now_us, notice)
         return Change(
             [(schema.access_requests, [row]), *told], key=key, answer=answer(201, access_request_of(row), 1)
         )
 
-    return await plane.commit_built(build, key)
+    return await plane.commit_built(build, key, wake=("notices",))
 
 
 async def access_request_approve(
@@ -387,15 +392,15 @@ async def _move(
             raise _state_conflict(row, states)
         taken = step(connection, row)
         moved = row._asdict() | taken.values | {"state": taken.target, "version": row.version + 1}
-        events = access_events(plane.region, actor.id, taken.action, moved, taken.detail, now_us)
+        notice = NOTICES.get(taken.action)
         return Change(
-            events,
+            access_events(plane.region, actor.id, taken.action, moved, taken.detail, now_us, notice),
             [Move(schema.access_requests, row.id, row.state, taken.target, taken.values)],
             key,
             answer(200, access_request_of(moved), moved["version"]),
         )
 
-    return await plane.commit_built(build, key, wake=("access",))
+    return await plane.commit_built(build, key, wake=("notices",))
 
 
 def _state_conflict(row: AnyRow, states: tuple[str, ...]) -> Conflict:

@@ -7,7 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from kumoi.app.access_statements import SignatureRefused, approval_detail, signature_check, signer_find
+from kumoi.app.access_statements import (
+    SignatureRefused,
+    approval_detail,
+    resource_unknown,
+    signature_check,
+    signer_find,
+)
 from kumoi.app.answers import answer
 from kumoi.app.organizations import organization_authorized
 from kumoi.app.plane import Plane, Region, not_found
@@ -67,12 +73,7 @@ async def _access_rule_create(
 
     def build(connection: Connection) -> Change:
         if resource_find(connection, organization_id, body.resource) is None:
-            raise Invalid(
-                "resource_unknown",
-                "the organization has no {resource}; name itself, or a project, job or service of it by id",
-                at="/resource",
-                resource=body.resource,
-            )
+            raise resource_unknown(body.resource)
         if access_keys.access_rules_active_count(connection, organization_id) >= RULES_MAX:
             raise Conflict(
                 "access_rules_full",

@@ -9,17 +9,29 @@ from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.statements import statement_verify
 from kumoi.model.access import Action
 from kumoi.model.errors import Invalid
+from kumoi.model.notices import NoticeKind
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.access_keys import access_key_get
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
+from kumoi.store.notices import notice_row
 from kumoi.store.schema import AnyRow
 from kumoi.store.writer import Row, Table
 
 
 class SignatureRefused(Invalid):
     """A signature that the named key did not make over what would be granted: forged, moved or widened."""
+
+
+def resource_unknown(resource: str) -> Invalid:
+    """The refusal of what the organization does not have, or what no access can be granted to."""
+    return Invalid(
+        "resource_unknown",
+        "the organization has no {resource}; name itself, or a project, job or service of it by id",
+        at="/resource",
+        resource=resource,
+    )
 
 
 def signature_check(statement: bytes, signature: bytes, public_key: bytes) -> None:
@@ -66,8 +78,12 @@ def access_events(
     request: Mapping[str, Any],
     detail: Mapping[str, object],
     now_us: int,
+    notice: NoticeKind | None = None,
 ) -> list[tuple[Table, list[Row]]]:
-    """The event of a step of a request: for the tenant in full, and for the platform by its ids only."""
+    """The event of a step of a request: for the tenant in full, and for the platform by its ids only.
+
+    `notice` is sent to the tenant's targets.
+    """
     tenant = request["organization_id"]
     brief = {"organization": tenant, "kind": request["kind"], "requested_by": request["requested_by"]}
     rows: list[Row] = [
@@ -81,4 +97,7 @@ def access_events(
         )
         for organization_id, told in ((tenant, detail), (region.platform_organization_id, brief))
     ]
-    return [(schema.events, rows)]
+    inserts = [(schema.events, rows)]
+    if notice is not None:
+        inserts.append((schema.notices, [notice_row(notice, rows[0])]))
+    return inserts

@@ -15,4 +15,6 @@ def access_activate(context: LoopContext, fence: Fence) -> bool:
     moved = context.store.transact_wait(
         fence, access_requests_expire, context.platform_organization_id, context.clock_us(), BATCH
     )
+    if moved:
+        context.nudge("notices")
     return moved == BATCH

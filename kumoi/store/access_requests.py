@@ -9,8 +9,11 @@ from sqlalchemy import Connection, and_, or_, select
 from kumoi.model.access import AccessGrant, AccessSet, ResourceKind
 from kumoi.model.access_requests import AccessKind, AccessRequest, AccessUse
 from kumoi.model.ids import IdKind
+from kumoi.model.notices import NoticeKind
 from kumoi.model.time import time_format
+from kumoi.store import schema
 from kumoi.store.events import SYSTEM_ACTOR, event_row
+from kumoi.store.notices import notice_row
 from kumoi.store.schema import (
     AnyRow,
     access_requests,
@@ -114,7 +117,9 @@ def access_requests_expire(
     Returns how many steps were taken, at most `limit`.
     """
     steps = _due(connection, now_us, limit)
-    moves, told = [], []
+    moves: list[Move] = []
+    told: list[dict[str, Any]] = []
+    notices: list[dict[str, Any]] = []
     for row, action, target, values in steps:
         moves.append(Move(access_requests, row.id, row.state, target, values))
         brief = {"organization": row.organization_id, "kind": row.kind, "requested_by": row.requested_by}
@@ -129,8 +134,11 @@ def access_requests_expire(
             )
             for organization_id in (row.organization_id, platform_organization_id)
         ]
+        if action == INCIDENT:
+            notices.append(notice_row(NoticeKind.BREAK_GLASS_UNEXPLAINED, told[-2]))
     move_many(connection, moves)
     insert_many(connection, events, told)
+    insert_many(connection, schema.notices, notices)
     return len(steps)
 
 

@@ -11,10 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
+from fake_access import access_routes
 from fake_rows import (
     AT,
     AUTOSCALE,
@@ -57,6 +57,7 @@ from fake_rows import (
     id_make,
     missing,
     organization_row,
+    page,
     pool_row,
     problem,
     reply,
@@ -227,6 +228,7 @@ class FakePlane:
                 f"{org}/reservations/{RESERVATION.id}/cancel",
                 lambda a: reply(200, replace(RESERVATION, state="cancelled")),
             ),
+            *access_routes(org),
             ("GET", "/v1/sites", lambda a: page(a, [SITE_ROW])),
             ("POST", "/v1/sites", lambda a: reply(201, replace(SITE_ROW, **json.loads(a.body)))),
             ("GET", "/v1/pools", lambda a: page(a, [pool_row(self.pool_state)])),
@@ -463,12 +465,6 @@ class FakePlane:
         canonical, salt = (base64.b64encode(raw).decode() for raw in self.proofs[event.log_index])
         proof = receipt_format(receipt_build(self.log, event.log_index, self.log.checkpoint)).decode()
         return reply(200, Receipt(event, canonical, salt, proof, self.log.signer.name))
-
-
-def page(asked: Asked, items: Sequence[Any]) -> Reply:
-    start, limit = int(asked.query.get("cursor", "0")), int(asked.query.get("limit", "100"))
-    following = str(start + limit) if start + limit < len(items) else None
-    return reply(200, {"items": items[start : start + limit], "next": following})
 
 
 def replayed(made: Reply) -> Reply:

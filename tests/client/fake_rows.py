@@ -1,12 +1,14 @@
 """What the fake plane answers where its state does not matter, and the replies that carry it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from kumoi.model.access import (
+    AccessSet,
     Organization,
     Principal,
     PrincipalKind,
@@ -18,6 +20,7 @@ from kumoi.model.access import (
     TokenScope,
     Whoami,
 )
+from kumoi.model.access_requests import AccessKey, AccessKind, AccessRequest, AccessRule, AccessUse
 from kumoi.model.capacity import (
     Capacity,
     CapacityClass,
@@ -102,6 +105,63 @@ BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)
 FAIR_SHARE = FairShare(ORG, 2, 1)
 RATE = Rate(POOL, 1_000_000, 250_000, 350_000_000, 1)
 RESERVATION = Reservation(id_make(IdKind.RESERVATION), ORG, "launch", POOL, 4, AT, AT, "held", AT, 1)
+KEY_TEXT = "A" * 43 + "="
+SIGNATURE = "A" * 86 + "=="
+ACCESS_REQUEST = AccessRequest(
+    id=id_make(IdKind.ACCESS_REQUEST),
+    organization=ORG,
+    kind=AccessKind.ORDINARY,
+    state="requested",
+    requested_by=USER,
+    resource=ORG,
+    sets=(AccessSet.LOGS,),
+    reason="to find out why jobs fail",
+    duration_s=3_600,
+    created_at=AT,
+    answer_by=AT,
+    approved_at=None,
+    expires_at=None,
+    decided_by=None,
+    decision="",
+    rule=None,
+    key=None,
+    statement="kumoi-access-approval/v1\n",
+    signature=None,
+    explain_by=None,
+    explanation=None,
+    incident_at=None,
+    version=1,
+)
+ACCESS_USE = AccessUse(
+    id=id_make(IdKind.ACCESS_USE),
+    request=ACCESS_REQUEST.id,
+    at=AT,
+    action="job_log_read",
+    resource=ORG,
+    call="GET /v1/jobs/x/tasks/0/log",
+    phase="whole",
+    status=200,
+    size_bytes=3,
+    sha256="00",
+    event=id_make(IdKind.EVENT),
+)
+ACCESS_KEY = AccessKey(id_make(IdKind.ACCESS_KEY), ORG, "first", KEY_TEXT, "active", AT, 1)
+ACCESS_RULE = AccessRule(
+    id=id_make(IdKind.ACCESS_RULE),
+    organization=ORG,
+    name="nights",
+    operator="any",
+    resource=ORG,
+    sets=(AccessSet.LOGS,),
+    duration_s=3_600,
+    until=AT,
+    key=ACCESS_KEY.id,
+    statement="kumoi-access-rule/v1\n",
+    signature=SIGNATURE,
+    state="active",
+    created_at=AT,
+    version=1,
+)
 AUTOSCALE = Autoscale(
     pool=POOL,
     settings=AutoscaleWrite("kyoto", "image-1", "m.large", 8_000, 32 << 30, 180, 20),
@@ -275,6 +335,12 @@ class Reply:
 def reply(status: int, value: object) -> Reply:
     """A JSON reply with a field that clients do not know yet."""
     return Reply(status, msgspec.json.encode({**msgspec.to_builtins(value), "added_later": {"x": 1}}))
+
+
+def page(asked: Asked, items: Sequence[Any]) -> Reply:
+    start, limit = int(asked.query.get("cursor", "0")), int(asked.query.get("limit", "100"))
+    following = str(start + limit) if start + limit < len(items) else None
+    return reply(200, {"items": items[start : start + limit], "next": following})
 
 
 def problem(status: int, code: str, detail: str, at: str | None = None) -> Reply:

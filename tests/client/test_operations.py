@@ -17,7 +17,13 @@ from kumoi.client.errors import PreconditionFailedError, WaitTimeout
 from kumoi.client.flows import Answer, Request
 from kumoi.client.groups import Group, Operation, Streaming
 from kumoi.client.jobs import job_logs
-from kumoi.model.access import PrincipalKind, Role, TokenCreate
+from kumoi.model.access import AccessSet, PrincipalKind, Role, TokenCreate
+from kumoi.model.access_requests import (
+    AccessApprove,
+    AccessKeyCreate,
+    AccessRequestCreate,
+    AccessRuleCreate,
+)
 from kumoi.model.capacity import CapacityPlanCreate, DeviceModelWrite
 from kumoi.model.ids import IdKind
 from kumoi.model.jobs import Attempt, JobRef, JobSpec, Task
@@ -226,6 +232,83 @@ TABLE: list[tuple[str, Call, Check]] = [
         "reservations.cancel",
         lambda c: c.reservations.cancel("acme", rows.RESERVATION.id),
         lambda r: r.state == "cancelled",
+    ),
+    ("access_requests.list", lambda c: c.access_requests.list("acme"), lambda r: r == [rows.ACCESS_REQUEST]),
+    (
+        "access_requests.get",
+        lambda c: c.access_requests.get("acme", rows.ACCESS_REQUEST.id),
+        lambda r: r == rows.ACCESS_REQUEST,
+    ),
+    (
+        "access_requests.uses",
+        lambda c: c.access_requests.uses("acme", rows.ACCESS_REQUEST.id),
+        lambda r: r == [rows.ACCESS_USE],
+    ),
+    (
+        "access_requests.create",
+        lambda c: c.access_requests.create(
+            "acme", AccessRequestCreate(rows.ORG, (AccessSet.FILES,), "to see which file is broken")
+        ),
+        lambda r: r.sets == (AccessSet.FILES,) and r.duration_s == 3_600,
+    ),
+    (
+        "access_requests.approve",
+        lambda c: c.access_requests.approve(
+            "acme", rows.ACCESS_REQUEST.id, AccessApprove(rows.ACCESS_KEY.id, rows.SIGNATURE)
+        ),
+        lambda r: r.state == "approve" and r.key == rows.ACCESS_KEY.id,
+    ),
+    (
+        "access_requests.deny",
+        lambda c: c.access_requests.deny("acme", rows.ACCESS_REQUEST.id, "not now"),
+        lambda r: r.state == "deny" and r.reason == "not now",
+    ),
+    (
+        "access_requests.revoke",
+        lambda c: c.access_requests.revoke("acme", rows.ACCESS_REQUEST.id),
+        lambda r: r.state == "revoke",
+    ),
+    (
+        "access_requests.end",
+        lambda c: c.access_requests.end("acme", rows.ACCESS_REQUEST.id),
+        lambda r: r.state == "end",
+    ),
+    (
+        "access_requests.confirm",
+        lambda c: c.access_requests.confirm("acme", rows.ACCESS_REQUEST.id),
+        lambda r: r.state == "confirm",
+    ),
+    (
+        "access_requests.explain",
+        lambda c: c.access_requests.explain("acme", rows.ACCESS_REQUEST.id, "the disk was full"),
+        lambda r: r.state == "explain" and r.explanation == "the disk was full",
+    ),
+    ("access_keys.list", lambda c: c.access_keys.list("acme"), lambda r: r == [rows.ACCESS_KEY]),
+    (
+        "access_keys.create",
+        lambda c: c.access_keys.create("acme", AccessKeyCreate("second", rows.KEY_TEXT)),
+        lambda r: r.name == "second",
+    ),
+    (
+        "access_keys.retire",
+        lambda c: c.access_keys.retire("acme", rows.ACCESS_KEY.id),
+        lambda r: r.state == "retired",
+    ),
+    ("access_rules.list", lambda c: c.access_rules.list("acme"), lambda r: r == [rows.ACCESS_RULE]),
+    (
+        "access_rules.create",
+        lambda c: c.access_rules.create(
+            "acme",
+            AccessRuleCreate(
+                "days", rows.ORG, (AccessSet.LOGS,), 60, rows.AT, rows.ACCESS_KEY.id, rows.SIGNATURE
+            ),
+        ),
+        lambda r: r.name == "days" and r.duration_s == 60,
+    ),
+    (
+        "access_rules.revoke",
+        lambda c: c.access_rules.revoke("acme", rows.ACCESS_RULE.id),
+        lambda r: r.state == "revoked",
     ),
     ("usage.project", lambda c: c.usage.project(rows.PROJECT), lambda r: r == rows.USAGE),
     ("usage.organization", lambda c: c.usage.organization("acme"), lambda r: r.project is None),

@@ -301,7 +301,7 @@ class Scene:
         """A request that waits; for what leads on from an approved one, an approved one."""
         glass = route.action in (Action.ACCESS_REQUEST_CONFIRM, Action.ACCESS_REQUEST_EXPLAIN)
         asker = self.second_operator if glass else self.world.operator
-        body = REQUEST | {"resource": self.world.acme.id} | ({"kind": "emergency"} if glass else {})
+        body = REQUEST | {"resource": self.world.job()} | ({"kind": "emergency"} if glass else {})
         made = created(self.world, asker, self.access("requests"), **body)
         at = f"{self.access('requests')}/{made['id']}"
         if route.action == Action.ACCESS_REQUEST_EXPLAIN:
@@ -317,11 +317,11 @@ class Scene:
 
     def rule_body(self) -> dict[str, Any]:
         until = time_format(self.world.plane.clock_us() + 3_600_000_000)
-        return self.approver.rule(self.world.name("rule"), self.world.acme.id, ("files",), until)
+        return self.approver.rule(self.world.name("rule"), self.world.job(), ("files",), until)
 
     @cached_property
     def approver(self) -> Approver:
-        """Who holds the key of acme: one for all these tests, as the first key is taken without a signature."""
+        """Who holds the key of acme: one for all these tests, as only the first key needs no signature."""
         if self.world.acme.approver is None:
             made = Approver(self.world.plane.region.log_origin, self.world.acme.id)
             body = {"name": "first", "public_key": made.public}
@@ -421,7 +421,7 @@ class Scene:
             "BudgetWrite": lambda: {"month_microyen": 1 << 50},
             "ReservationCreate": self.reserve,
             "SecretWrite": lambda: {"value": "aHVzaA=="},
-            "AccessRequestCreate": lambda: REQUEST | {"resource": self.world.acme.id},
+            "AccessRequestCreate": lambda: REQUEST | {"resource": self.world.job()},
             "AccessApprove": lambda: self.approver.approval(self.request),
             "AccessDeny": lambda: {},
             "AccessExplain": lambda: {"explanation": "the disk was full and jobs were failing"},
