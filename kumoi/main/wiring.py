@@ -42,6 +42,7 @@ from kumoi.main.notices import notice_ways_build
 from kumoi.main.witnesses_file import witnesses_read
 from kumoi.model.settings import Settings
 from kumoi.model.time import US_PER_S
+from kumoi.model.witnesses import WitnessRules
 from kumoi.providers.base import Provider
 from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
@@ -79,16 +80,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     rules, quorum = witnesses_read(settings.witnesses_file, signer.key)
     if not rules.witnesses:
         store.transact_wait(None, published_forget)
-    region = Region(
-        name=founded.name,
-        cell=founded.cell,
-        incarnation=founded.incarnation,
-        platform_organization_id=founded.platform_organization_id,
-        log_origin=settings.origin,
-        log_vkey=vkey_format(signer.key),
-        log_witnesses=rules,
-        log_rules=quorum.rules,
-    )
+    region = _region(founded, settings.origin, vkey_format(signer.key), rules, quorum)
     ring = KeyRing(store, KeyEncryptions(platform_keys))
     engines = _engines_build(settings, founded.incarnation)
     providers = _providers_build(settings)
@@ -134,6 +126,19 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
     return plane, runner
+
+
+def _region(founded: FoundedRegion, origin: str, vkey: str, rules: WitnessRules, quorum: Quorum) -> Region:
+    return Region(
+        name=founded.name,
+        cell=founded.cell,
+        incarnation=founded.incarnation,
+        platform_organization_id=founded.platform_organization_id,
+        log_origin=origin,
+        log_vkey=vkey,
+        log_witnesses=rules,
+        log_rules=quorum.rules,
+    )
 
 
 def _directories_ensure(data_dir: Path) -> Path:
@@ -266,7 +271,6 @@ def _loops_build(
             partial(log_gaps_activate, LogGapsMemory(), quorum, int(settings.log_gap_s * US_PER_S), context),
             min(5.0, settings.log_gap_s / 2),
         ),
-        Loop("notices", partial(notices_activate, context), 2.0, GATHER_S),
         Loop("access", partial(access_activate, context), 1.0),
         Loop("retention", partial(retention_activate, context), 60.0),
     ]
