@@ -10,7 +10,6 @@ import queue
 import ssl
 import threading
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kumoi.core.notice_addresses import NoticeRules
@@ -63,8 +62,7 @@ def notices_activate(memory: NoticesMemory, ways: NoticeWays, context: LoopConte
     """Write what was heard, expand one notice, begin what is due. More at once while notices wait."""
     _ends_record(memory, context, fence)
     more = context.store.transact_wait(fence, notice_expand, context.clock_us())
-    for row in _chosen(memory, context):
-        _try_begin(memory, ways, context, row)
+    _due_begin(memory, ways, context)
     return more
 
 
@@ -84,20 +82,18 @@ def _ends_record(memory: NoticesMemory, context: LoopContext, fence: Fence) -> N
     memory.ended.clear()
 
 
-def _chosen(memory: NoticesMemory, context: LoopContext) -> Sequence[AnyRow]:
+def _due_begin(memory: NoticesMemory, ways: NoticeWays, context: LoopContext) -> None:
     rows = context.store.read_wait(sendings_due, context.clock_us(), DUE_MAX)
     due = [
         Due(row.id, row.target_id, row.organization_id, row.attempts > 0 or row.target_id in memory.doubtful)
         for row in rows
     ]
-    chosen = sendings_choose(due, list(memory.under_way.values()))
+    chosen = {one.id: one for one in sendings_choose(due, list(memory.under_way.values()))}
     if not chosen:
-        return []
-    memory.under_way |= {one.id: one for one in chosen}
-    found = context.store.read_wait(sendings_get, [one.id for one in chosen])
-    for gone in {one.id for one in chosen} - {row.id for row in found}:
-        del memory.under_way[gone]
-    return found
+        return
+    for row in context.store.read_wait(sendings_get, list(chosen)):
+        _try_begin(memory, ways, context, row)
+        memory.under_way[row.id] = chosen[row.id]
 
 
 def _try_begin(memory: NoticesMemory, ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
