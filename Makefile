@@ -3,10 +3,11 @@ SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+FUZZ_S ?= 20
 STAMP := $(VENV)/.installed
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard kumoi/locale/*/LC_MESSAGES/kumoi.po))
 
-.PHONY: help setup system demo test check bench lock clean
+.PHONY: help setup system demo test check fuzz bench lock clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,6 +40,10 @@ check: setup ## Lint, types, import contracts
 	rm build/bench-types/queue.py # to mypy it would be Python's own module of this name; it only starts queue_report
 	MYPYPATH=build/bench-types $(BIN)/mypy --strict build/bench-types/*.py
 	$(BIN)/lint-imports
+
+fuzz: setup ## Fuzz every parser of bytes from outside, FUZZ_S seconds each
+	for target in $$($(BIN)/python -m fuzz); do \
+	  echo "== $$target" && $(BIN)/python -m fuzz $$target -max_total_time=$(FUZZ_S) -verbosity=0 || exit 1; done
 
 bench: setup ## Run every benchmark beside its peers (takes long)
 	bench/install_peers.sh

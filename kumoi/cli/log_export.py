@@ -20,6 +20,7 @@ from kumoi.ledger.note import VerifierKey
 from kumoi.ledger.receipt import receipt_parse
 from kumoi.ledger.tree import MAX_PROOF_HASHES, inclusion_prove, inclusion_verify, leaf_hash
 from kumoi.ledger.verify import Fetch, TileFetcher
+from kumoi.model.errors import UNDECODABLE
 from kumoi.model.records import Receipt
 
 FORMAT: Final = "kumoi-log-export/v1"
@@ -69,7 +70,7 @@ def export_read(path: Path) -> Export:
         raw = file.read(EXPORT_BYTES_MAX + 1)
     try:
         return msgspec.json.decode(raw, type=Export)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise FormatError(f"{path} is no export of kumoi log export: {error}") from error
 
 
@@ -96,5 +97,5 @@ def events_told(export: Export) -> Iterator[dict[str, Any]]:
     for event in export.events:
         try:
             yield msgspec.json.decode(event.canonical, type=dict[str, Any]) | {"log_index": event.index}
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise FormatError(f"the event at {event.index} is not JSON: {error}") from error

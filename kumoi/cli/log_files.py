@@ -21,6 +21,7 @@ from kumoi.ledger.tiles import ENTRIES, MAX_BUNDLE_BYTES, Level, level_count, ti
 from kumoi.ledger.tree import TILE_HEIGHT, TILE_WIDTH
 from kumoi.ledger.verify import Fetch
 from kumoi.model import records
+from kumoi.model.errors import UNDECODABLE
 
 RECEIPT_FILE_BYTES_MAX: Final = 2 * (MAX_RECEIPT_BYTES + MAX_EVENT_BYTES)
 VKEY_CHARACTERS_MAX: Final = 1_000
@@ -71,7 +72,7 @@ def receipt_entry(path: Path) -> HeldReceipt:
         raw = file.read(RECEIPT_FILE_BYTES_MAX + 1)
     try:
         return receipt_held(msgspec.json.decode(raw, type=records.Receipt), str(path))
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise FormatError(f"{path} is no receipt of kumoi log receipt: {error}") from error
 
 
@@ -81,7 +82,7 @@ def receipt_held(held: records.Receipt, where: str) -> HeldReceipt:
         canonical = base64.b64decode(held.canonical, validate=True)
         salt = base64.b64decode(held.salt, validate=True)
         event: dict[str, Any] = msgspec.json.decode(canonical, type=dict[str, Any])
-    except (msgspec.DecodeError, binascii.Error) as error:
+    except (*UNDECODABLE, binascii.Error) as error:
         raise FormatError(f"{where} is none: {error}") from error
     receipt = receipt_parse(held.proof.encode())
     shown = {**msgspec.to_builtins(held.event), "log_index": receipt.index}

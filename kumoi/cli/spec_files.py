@@ -32,7 +32,7 @@ def document_read(source: str) -> Any:
         return json_parse(text, source)
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise click.UsageError(
             _("{source} is not TOML: {reason}").format(source=source, reason=error)
         ) from error
@@ -42,7 +42,7 @@ def json_parse(text: str, source: str) -> Any:
     """What a text of JSON holds. Raises UsageError."""
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(
             _("{source} is not JSON: {reason}").format(source=source, reason=error)
         ) from error

@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from kumoi.client.errors import API_ERRORS, AnswerUnexpected, KumoiAPIError
 from kumoi.client.flows import Answer
+from kumoi.model.errors import UNDECODABLE
 from kumoi.model.records import Problem
 
 REQUEST_ID_HEADER: Final = "kumoi-request-id"
@@ -34,7 +35,7 @@ def decode_json(kind: type[T], body: bytes, what: str) -> T:
         return found
     except msgspec.ValidationError:
         return _decode_pruned(kind, body, what)
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise AnswerUnexpected(
             f"the answer to {what} is not JSON ({error}): is this the URL of a Kumoi plane?"
         ) from error
@@ -47,7 +48,7 @@ def error_from(answer: Answer) -> KumoiAPIError:
     kind = API_ERRORS.get(status, KumoiAPIError)
     try:
         problem: Problem = _decoder(Problem).decode(answer.body)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         title = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown status"
         shown = answer.body[:_SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
         return kind(status, f"http_{status}", title, shown or title, None, request_id)

@@ -21,7 +21,7 @@ class MessageReader:
     """Cuts a byte stream into messages. Lines end in LF or CR LF, as the plane writes them."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
         self._event = ""
         self._data: list[str] = []
         self._size_bytes = 0
@@ -30,7 +30,12 @@ class MessageReader:
     def feed(self, chunk: bytes) -> list[Message]:
         """The messages that `chunk` completes; raises AnswerUnexpected for one that is far too long."""
         self._size_bytes += len(chunk)
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        # Joined once a line ends: a line that comes byte by byte would be copied for each.
+        self._rest.append(chunk)
+        lines: list[bytes] = []
+        if b"\n" in chunk:
+            *lines, rest = b"".join(self._rest).split(b"\n")
+            self._rest = [rest]
         made = [self._line(line.removesuffix(b"\r").decode("utf-8", "replace")) for line in lines]
         if self._size_bytes > MAX_MESSAGE_BYTES + len(chunk):
             raise AnswerUnexpected(f"an event of the stream has more than {MAX_MESSAGE_BYTES} bytes")

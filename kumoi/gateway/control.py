@@ -22,6 +22,7 @@ from kumoi.gateway.metrics import METRICS_TYPE, metrics_text
 from kumoi.gateway.refusals import REASONS, Refusal, refusal_answer
 from kumoi.gateway.table_file import table_keep
 from kumoi.gateway.traffic import Traffic
+from kumoi.model.errors import UNDECODABLE
 from kumoi.model.routes import GatewayReport, RouteTable
 
 TABLE_BYTES_MAX: Final = 64 << 20
@@ -104,7 +105,7 @@ class Control:
     def _table_put(self, body: bytes) -> bytes:
         try:
             table = msgspec.json.decode(body, type=RouteTable)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             return refusal_answer(Refusal(400, "table_invalid", str(error)), b"control", close=False)
         current = self._traffic.table.version
         if table.version < current:

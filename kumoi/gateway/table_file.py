@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from kumoi.model.errors import UNDECODABLE
 from kumoi.model.routes import RouteTable
 
 NAME: Final = "table.json"
@@ -30,6 +31,6 @@ def table_load(directory: Path) -> RouteTable | None:
         return msgspec.json.decode((directory / NAME).read_bytes(), type=RouteTable)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNDECODABLE) as error:
         _log.warning("the kept table cannot be used, waiting for the plane: %s", error)
         return None

@@ -75,7 +75,10 @@ def settings_load(data_dir: Path | None, flags: dict[str, object]) -> Settings:
     named = variables.pop("data_dir", None)
     place = data_dir or (Path(str(named)) if named else _data_dir_default())
     file = place / "kumoi.toml"
-    stored = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    try:
+        stored = tomllib.loads(file.read_text("utf-8")) if file.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{file} is not TOML: {error}") from error
     return settings_build(place.resolve(), flags, variables, stored)
 
 

@@ -27,7 +27,7 @@ def witnesses_read(file: str, log: VerifierKey) -> tuple[WitnessRules, Quorum]:
         return WitnessRules(), Quorum(log, 0, ())
     try:
         rules = msgspec.convert(tomllib.loads(Path(file).read_text()), WitnessRules)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
         raise ValueError(f"{file} does not name witnesses as it should: {error}") from error
     witnesses = tuple(_witness(file, one) for one in rules.witnesses)
     if len({one.key.public_key for one in witnesses}) < len(witnesses):

@@ -18,7 +18,12 @@ catalogue, filled with `params`; `at` names the place in the request (a JSON poi
     └── Unavailable           503  try again later
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+import msgspec
+
+UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises for bytes that are none, or none of the type, or nested without end."""
 
 
 class KumoiError(Exception):

@@ -43,7 +43,7 @@ def providers_read(path: Path) -> dict[str, Provider]:
     """The providers of the file by name. Raises OSError, or ValueError naming what is wrong and where."""
     try:
         tables = msgspec.convert(tomllib.loads(path.read_text()), dict[Name, ProviderEntry])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
         raise ValueError(f"{path} does not name providers as it should: {error}") from error
     return {name: _provider(path, name, entry) for name, entry in tables.items()}
 

@@ -89,7 +89,7 @@ def body_decode(decoder: msgspec.json.Decoder[Any], raw: bytes) -> Any:
         value = decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise _invalid(str(error), _pointer) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequest(
             "json_invalid", "the body is not valid JSON ({reason}); correct it", reason=str(error)
         ) from None

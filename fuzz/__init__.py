@@ -1,0 +1,1 @@
+"""Fuzzing of everything that reads bytes from outside: targets, seeds of real material, and the harness."""
