@@ -20,6 +20,7 @@ def seeds() -> Iterator[bytes]:
     log = log_made()
     event = ExportedEvent(EVENT, SALT, INDEX, inclusion_prove(log, INDEX, log.size))
     yield msgspec.json.encode(Export("kumoi-log-export/v1", "org_1", log.checkpoint.decode(), (event,)))
+    yield b'{"format":"\xff"}'
 
 
 def check(data: bytes) -> None:
