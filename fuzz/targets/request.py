@@ -29,7 +29,7 @@ HEADERS = (
     b"transfer-encoding",
     b"x-request-id",
 )
-ACTOR = Actor("usr_1", PrincipalKind.USER, PLATFORM, (), "tok_1")
+ACTOR = Actor("usr_1", PrincipalKind.USER, "org_1", (), "tok_1")
 CHOSEN = sorted(ROUTES, key=lambda route: route.template)
 
 
@@ -41,6 +41,10 @@ class Anybody:
     async def authenticate(self, token: str) -> Actor:
         assert token.isascii()
         return ACTOR
+
+    def session_begin(self, actor: Actor) -> Actor:
+        """An operator's session is not recorded here."""
+        return actor
 
     async def unauthenticated_count(self) -> None:
         """Nothing is counted."""

@@ -336,6 +336,9 @@ class PlaneOfOne:
     async def authenticate(self, token: str) -> Actor:
         return Actor("usr_one", PrincipalKind.USER, "org_one", (), token)
 
+    def session_begin(self, actor: Actor) -> Actor:
+        return actor
+
 
 async def answer_late(_plane: Any, _request: Request[None, NoQuery]) -> Answer:
     await asyncio.sleep(60)
