@@ -140,7 +140,7 @@ def orphans_due(entry: tuple[float, Round, set[str]], findings: Findings) -> boo
 
 def round_run(region: Region, now: Round) -> None:
     """Submit, hurt the plane at each kind of moment, and wait until every job has ended."""
-    out = region.data_dir / "objects" / now.tenant.organization / now.project / "out"
+    out = region.data_dir / "objects" / now.tenant.organization / "projects" / now.project / "out"
     submitter = threading.Thread(target=jobs_submit, args=(region.port, now), daemon=True)
     submitter.start()
     now.submitting.wait(SUBMIT_S)

@@ -68,7 +68,7 @@ def round_check(
 ) -> set[str]:
     """Compare what the tasks wrote with what was submitted and what the plane says; returns the attempts."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    out = region.data_dir / "objects" / tenant.organization / project / "out"
+    out = region.data_dir / "objects" / tenant.organization / "projects" / project / "out"
     lines = out.read_text().splitlines() if out.exists() else []
     written = Counter(line.removesuffix(f" {boot}") for line in lines)
     expected = {f"{job}/{index}" for job in jobs for index in range(size)}

@@ -166,7 +166,7 @@ class Timed:
 
 def share_figures(place: Path, count: int) -> Iterator[Figure]:
     """Microseconds of one submission, and what the guard and the log are of it."""
-    plane, _runner = plane_build(Settings(data_dir=place / "data", gateway=False))
+    plane, _runner = plane_build(Settings(data_dir=place / "data", gateway=False, volume_encryption=False))
     try:
         deciding, telling = Timed(plane.guard.decide), Timed(event_row)
         with patch.object(plane.guard, "decide", deciding), patch.object(jobs, "event_row", telling):

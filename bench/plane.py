@@ -121,6 +121,7 @@ class Region:
         command = [*self.program(), "up", "--data-dir", str(self.data_dir)]
         command += ["--listen", f"127.0.0.1:{self.port}", *self.flags]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
+        environment["KUMOI_VOLUME_ENCRYPTION"] = "false"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

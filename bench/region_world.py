@@ -38,6 +38,7 @@ from kumoi.store.keys.platform import PlatformKeys
 from kumoi.store.keys.ring import KeyRing
 from kumoi.store.keys.rows import organization_key_row
 from kumoi.store.leases import leases_hold
+from kumoi.store.volumes.mounts import PlainVolumes
 from kumoi.store.writer import Change, Fence
 
 T0_US = 1_800_000_000 * 1_000_000
@@ -74,6 +75,7 @@ class RegionWorld:
             store=self.store,
             engines={self.engine.name: self.engine},
             keys=KeyRing(self.store, KeyEncryptions(PLATFORM_KEYS)),
+            volumes=PlainVolumes(directory),
             clock_us=self.clock_us,
             nudge=lambda *names: self._nudged.update(names),
             incarnation="incarnation-1",

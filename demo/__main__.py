@@ -64,6 +64,8 @@ class Demo:
         """All of it, in order."""
         with self.step("start a region") as found:
             found.append(f"ready after {self.region.start():.2f} s")
+            if self.region.plain_why:
+                found.append(f"its files and logs are not encrypted here: {self.region.plain_why}")
         operator = Kumoi(self.region.url, self.region.operator_token())
         with self.step("create two organizations and a project") as found:
             acme = Kumoi(self.region.url, _token(operator, "acme"))

@@ -18,6 +18,9 @@ from kumoi.model.settings import Settings
 from kumoi.store.database import Store
 from kumoi.store.errors import StoreError
 from kumoi.store.organizations import region_get
+from kumoi.store.volumes.errors import VolumeUnavailable
+from kumoi.store.volumes.gocryptfs import Gocryptfs
+from kumoi.store.volumes.layout import mounts_below
 
 READY_S = 30.0
 STOP_S = 20.0
@@ -34,6 +37,7 @@ class Region:
         self.port = _port_free()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self.plain_why = _plain_why()
 
     def start(self) -> float:
         """Start the plane; returns the seconds until it answered."""
@@ -42,6 +46,8 @@ class Region:
         command += ["--listen", f"127.0.0.1:{self.port}", "--log-interval-s", "0.5"]
         command += ["--gateway-listen", "127.0.0.1:0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
+        if self.plain_why:
+            environment["KUMOI_VOLUME_ENCRYPTION"] = "false"
         with (self.data_dir / "plane.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -70,7 +76,8 @@ class Region:
         """
         self.stop()
         until_s = time.monotonic() + END_S
-        return self._attempts_end(until_s) and self._gateway_end(until_s)
+        ended = self._attempts_end(until_s) and self._gateway_end(until_s)
+        return ended and self._volumes_end()
 
     def _attempts_end(self, until_s: float) -> bool:
         incarnation = self._incarnation()
@@ -92,6 +99,14 @@ class Region:
                 time.sleep(PAUSE_S)
         finally:
             engine.close()
+
+    def _volumes_end(self) -> bool:
+        """Nobody works any more, so nothing keeps the volumes mounted."""
+        root = (self.data_dir / "objects").resolve()
+        for place in sorted(mounts_below(root), reverse=True):
+            program = ["umount", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+            subprocess.run([*program, place], check=False, timeout=END_S)
+        return not mounts_below(root)
 
     def _gateway_end(self, until_s: float) -> bool:
         """Its users are gone, so it need not wait for them."""
@@ -144,6 +159,15 @@ class Region:
     def operator_token(self) -> str:
         """The token of the region's first operator."""
         return (self.data_dir / "admin.token").read_text().strip()
+
+
+def _plain_why() -> str:
+    """Why files and logs cannot be encrypted on this machine; empty where they can."""
+    try:
+        Gocryptfs()
+    except VolumeUnavailable as error:
+        return str(error)
+    return ""
 
 
 def _port_free() -> int:

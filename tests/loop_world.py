@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,9 +28,38 @@ from kumoi.store.database import Store
 from kumoi.store.ids import id_new
 from kumoi.store.jobs import job_cancel
 from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.errors import KeyWithdrawn
 from kumoi.store.keys.ring import KeyRing
 from kumoi.store.leases import leases_hold
 from kumoi.store.writer import Fence
+
+
+class NoVolumes:
+    """Volumes of engines that write no files. Tests name organizations in `failures`."""
+
+    root = Path("/nonexistent")
+
+    def __init__(self) -> None:
+        self.failures: dict[str, Exception] = {}
+        self.ensured: list[str] = []
+
+    def ensure(self, organization_id: str, /) -> None:
+        self.ensured.append(organization_id)
+        if organization_id in self.failures:
+            raise self.failures[organization_id]
+
+    def withdrawn(self, organization_id: str, /) -> bool:
+        return isinstance(self.failures.get(organization_id), KeyWithdrawn)
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
 
 S_US = 1_000_000
 MINUTE_US = 60 * S_US
@@ -104,6 +134,7 @@ class World:
             store=store or self.store,
             engines=engines or {self.engine.name: self.engine},
             keys=KeyRing(self.store, KeyEncryptions(PLATFORM_KEYS)),
+            volumes=NoVolumes(),
             clock_us=self.clock,
             nudge=lambda *names: self.nudged.update(names),
             incarnation=INCARNATION,

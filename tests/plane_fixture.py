@@ -51,6 +51,7 @@ from kumoi.store.keys.encryption import KeyEncryptions
 from kumoi.store.keys.platform import PlatformKeys
 from kumoi.store.keys.ring import KeyRing
 from kumoi.store.log import LogBatch, log_append
+from kumoi.store.volumes.mounts import volumes_open
 
 NOW_US = 1_800_000_000_000_000
 """15 January 2027, 08:00 UTC."""
@@ -160,7 +161,9 @@ def key_of(actor: Actor, text: str, digest: bytes = b"\0" * 32) -> IdempotencyKe
 
 
 @contextmanager
-def plane_open(directory: Path, database_url: str | None = None) -> Iterator[World]:
+def plane_open(
+    directory: Path, database_url: str | None = None, *, encrypted: bool = False
+) -> Iterator[World]:
     """A founded region whose data lie in `directory`, and its rows in another database if one is given."""
     store = Store(database_url or f"sqlite:///{directory / 'kumoi.db'}")
     token = token_format(os.urandom(32))
@@ -174,13 +177,16 @@ def plane_open(directory: Path, database_url: str | None = None) -> Iterator[Wor
         platform_key=platform_keys.current,
     )
     signer = Signer(ORIGIN, os.urandom(32))
-    files = FileStore(directory / "objects")
+    keys = KeyRing(store, KeyEncryptions(platform_keys))
+    volumes = volumes_open(directory, store, keys, encrypted=encrypted)
+    files = FileStore(volumes.root)
     plane = Plane(
         store=store,
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
         cursors=Cursors(os.urandom(32)),
-        keys=KeyRing(store, KeyEncryptions(platform_keys)),
+        keys=keys,
         files=files,
+        volumes=volumes,
         region=Region(
             name=founded.name,
             cell=founded.cell,
@@ -197,4 +203,5 @@ def plane_open(directory: Path, database_url: str | None = None) -> Iterator[Wor
         plane.engines = {"fake": FakeEngine(plane.clock_us)}
         yield world
     files.close()
+    volumes.close()
     store.close()

@@ -37,7 +37,9 @@ class Plane:
         with (directory / "plane.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, "--listen", self.url.removeprefix("http://")],
-                env=os.environ | {"KUMOI_LOG_INTERVAL_S": "0.2", "KUMOI_GATEWAY": "no"} | variables,
+                env=os.environ
+                | {"KUMOI_LOG_INTERVAL_S": "0.2", "KUMOI_GATEWAY": "no", "KUMOI_VOLUME_ENCRYPTION": "no"}
+                | variables,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -18,6 +18,9 @@ need runc command -v runc
 need conmon command -v conmon
 need catatonit command -v catatonit
 need busybox-static command -v busybox
+# Encrypted volumes for files and logs.
+need gocryptfs command -v gocryptfs
+need fuse3 command -v fusermount3
 need libseccomp2 sh -c 'ldconfig -p | grep -q libseccomp.so.2 || ls /usr/lib/*/libseccomp.so.2'
 need postgresql test -x /usr/lib/postgresql/15/bin/initdb
 need python3-venv "$python" -c 'import ensurepip, venv'

@@ -1,12 +1,13 @@
 """Files of a project, which its tasks find in their working directory."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from kumoi.app.answers import answer
 from kumoi.app.plane import Plane, not_found
 from kumoi.app.projects import project_authorized
+from kumoi.app.volumes import volume_guarded, volume_opened
 from kumoi.model.access import Action, Actor, ResourceKind, Target
 from kumoi.model.errors import Conflict, Invalid, TooLarge, Unavailable
 from kumoi.model.idempotency import Written
@@ -34,8 +35,9 @@ async def file_list(
     place = await project_authorized(plane, actor, Action.FILE_LIST, project_id)
     with _answered():
         file_paths.prefix_check(prefix)
-        listing = f"files/{project_id}/{prefix}"
-        after = plane.cursors.open(listing, cursor)
+    listing = f"files/{project_id}/{prefix}"
+    after = plane.cursors.open(listing, cursor)
+    async with _files_of(plane, place):
         rows = await plane.files.list(_owner(place), prefix, limit + 1, after)
     return plane.cursors.page(listing, [_file(row) for row in rows], limit, lambda file: file.path)
 
@@ -43,9 +45,10 @@ async def file_list(
 async def file_read(plane: Plane, actor: Actor, project_id: str, path: str) -> FileContent:
     """The content of a file."""
     place = await _file_authorized(plane, actor, Action.FILE_READ, project_id, path)
-    with _answered():
+    async with _files_of(plane, place):
         reading = await plane.files.open(_owner(place), path)
-    return FileContent(reading.stat.size_bytes, reading.chunks())
+    parts = volume_guarded(plane, place.organization_id, reading.chunks())
+    return FileContent(reading.stat.size_bytes, parts)
 
 
 async def file_write(
@@ -64,7 +67,7 @@ async def file_write(
     place = await _file_authorized(plane, actor, Action.FILE_WRITE, project_id, path)
     if place.state != "active":
         raise Conflict("project_archived", "the project {id} is archived; restore it first", id=project_id)
-    with _answered():
+    async with _files_of(plane, place):
         staged = await plane.files.stage(_owner(place), path, body, bytes_max)
         try:
             await plane.files.prepare(staged)
@@ -79,7 +82,7 @@ async def file_write(
 async def file_delete(plane: Plane, actor: Actor, project_id: str, path: str) -> Written:
     """Remove a file. The event is written first, as in `file_write`."""
     place = await _file_authorized(plane, actor, Action.FILE_DELETE, project_id, path)
-    with _answered():
+    async with _files_of(plane, place):
         await plane.files.stat(_owner(place), path)
         await plane.commit(_event(plane, place, Action.FILE_DELETE, actor, {"path": path}))
         await plane.files.delete(_owner(place), path)
@@ -120,6 +123,14 @@ def _event(
         detail=detail,
     )
     return Change([(schema.events, [event])])
+
+
+@asynccontextmanager
+async def _files_of(plane: Plane, place: ProjectPlace) -> AsyncIterator[None]:
+    """Have the files of a project at hand; what is refused, as an answer."""
+    async with volume_opened(plane, place.organization_id):
+        with _answered():
+            yield
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from kumoi.store.directory import Directory
 from kumoi.store.errors import DuplicateRow, KeyReused, MissingReference, StaleState, StoreBusy, StoreError
 from kumoi.store.files import FileStore
 from kumoi.store.keys.ring import KeyRing
+from kumoi.store.volumes.mounts import Volumes
 from kumoi.store.writer import Change, answer_kept, change_apply
 
 HOLDER_TTL_S = 1.0
@@ -95,6 +96,7 @@ class Plane:
     cursors: Cursors
     keys: KeyRing
     files: FileStore
+    volumes: Volumes
     region: Region
     data_dir: Path
     engines: Mapping[str, Engine] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import asyncio
 
 from kumoi.app.jobs import job_authorized
 from kumoi.app.plane import Plane, not_found
+from kumoi.app.volumes import volume_opened
 from kumoi.engines.base import EngineError, Stream
 from kumoi.model.access import Action, Actor
 from kumoi.model.errors import Unavailable
@@ -41,10 +42,11 @@ async def task_log_read(
     engine = plane.engines.get(found.engine)
     if engine is None:
         raise _unreadable(found.id, f"this plane does not run the engine {found.engine}")
-    try:
-        chunk = await asyncio.to_thread(engine.log_read, found.id, Stream(stream), offset, limit)
-    except EngineError as error:
-        raise _unreadable(found.id, str(error)) from error
+    async with volume_opened(plane, row.organization_id):
+        try:
+            chunk = await asyncio.to_thread(engine.log_read, found.id, Stream(stream), offset, limit)
+        except EngineError as error:
+            raise _unreadable(found.id, str(error)) from error
     ended = chunk.ended and found.state == "ended"
     return TaskLog(chunk.data, chunk.next_offset, ended)
 

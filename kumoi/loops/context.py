@@ -7,6 +7,7 @@ from kumoi.engines.base import Engine
 from kumoi.providers.base import Provider
 from kumoi.store.database import Store
 from kumoi.store.keys.ring import KeyRing
+from kumoi.store.volumes.mounts import Volumes
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class LoopContext:
     store: Store
     engines: Mapping[str, Engine]
     keys: KeyRing
+    volumes: Volumes
     clock_us: Callable[[], int]
     nudge: Callable[..., None]
     incarnation: str

@@ -2,6 +2,7 @@
 
 from kumoi.engines.base import Engine
 from kumoi.loops.context import LoopContext
+from kumoi.loops.volumes import volumes_ensure
 from kumoi.model.time import US_PER_S
 from kumoi.store import retention
 from kumoi.store.notices import notices_drop
@@ -11,6 +12,7 @@ LIMIT = 500
 HOUR_US = 3_600 * US_PER_S
 MINUTE_US = 60 * US_PER_S
 KEY_US = 24 * HOUR_US
+UNREACHABLE_ROUNDS_MAX = 20
 
 
 def retention_activate(context: LoopContext, fence: Fence) -> bool:
@@ -34,11 +36,22 @@ def retention_activate(context: LoopContext, fence: Fence) -> bool:
 
 
 def _logs_purge(context: LoopContext, engine: Engine, fence: Fence, now_us: int) -> int:
-    """Remove old logs, and what is left of attempts whose rows are gone. Returns how many."""
+    """Remove old logs, and what is left of attempts whose rows are gone. Returns how many.
+
+    What belongs to an organization whose volume cannot be reached now waits, and keeps nobody else waiting.
+    """
     before_us = now_us - context.retention.task_log_s * US_PER_S
-    old = context.store.read_wait(retention.logs_to_purge, engine.name, before_us, LIMIT)
-    buried = context.store.read_wait(retention.tombstones_to_purge, engine.name, LIMIT)
-    if old or buried:
-        engine.purge([*old, *buried])
-        context.store.transact_wait(fence, retention.purged_record, old, buried)
-    return max(len(old), len(buried))
+    unreachable: set[str] = set()
+    for _ in range(UNREACHABLE_ROUNDS_MAX):
+        found = context.store.read_wait(
+            retention.remains_to_purge, engine.name, before_us, sorted(unreachable), LIMIT
+        )
+        missing = volumes_ensure(context, {remains.organization_id for remains in found})
+        reached = [remains for remains in found if remains.organization_id not in missing]
+        if reached:
+            engine.purge([remains.ref for remains in reached])
+            context.store.transact_wait(fence, retention.purged_record, reached)
+        if reached or not missing:
+            return len(reached)
+        unreachable |= missing.keys()
+    return 0

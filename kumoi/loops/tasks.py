@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kumoi.engines.base import AttemptSpec, DeviceShare, Engine, Limits, Observation, StartRefused
 from kumoi.loops.context import LoopContext
+from kumoi.loops.volumes import volumes_ensure
 from kumoi.model.jobs import SPEC_DECODER, AttemptOutcome, JobSpec
 from kumoi.store import attempts
 from kumoi.store.attempts import AttemptEnd
@@ -16,6 +17,7 @@ from kumoi.store.keys.errors import KeyUnavailable, KeyWithdrawn, SealBroken
 from kumoi.store.schema import AnyRow
 from kumoi.store.secrets import secret_seal_name
 from kumoi.store.specs import content_fill, sealed_of, spec_seal_name
+from kumoi.store.volumes.errors import VolumeUnavailable
 from kumoi.store.writer import Fence
 
 START_LIMIT = 64
@@ -137,16 +139,19 @@ def _specs_build(
     now_us = context.clock_us()
     specs: list[AttemptSpec] = []
     ends: list[AttemptEnd] = []
+    missing = volumes_ensure(context, {row.organization_id for row in rows})
     withdrawn: list[str] = []
     for row in rows:
         try:
+            if row.organization_id in missing:
+                raise missing[row.organization_id]
             job = _spec_open(context, row)
             opened = _secrets_open(context, row, job)
         except KeyWithdrawn:
             withdrawn.append(row.id)
         except (SecretMissing, SealBroken) as error:
             ends.append(_never_started(row.id, now_us, str(error)))
-        except KeyUnavailable as error:
+        except (KeyUnavailable, VolumeUnavailable) as error:
             if now_us > row.start_before_us:
                 ends.append(_never_started(row.id, now_us, str(error)))
         else:

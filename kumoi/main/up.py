@@ -20,6 +20,7 @@ from kumoi.main.wiring import plane_build
 from kumoi.model.errors import KumoiError
 from kumoi.model.settings import Settings, address_split, settings_build
 from kumoi.store.errors import StoreError
+from kumoi.store.volumes.errors import VolumeUnavailable
 from kumoi.web.api.access_log import access_log_configure
 from kumoi.web.api.application import application_create
 from kumoi.web.api.server import server_create
@@ -60,7 +61,7 @@ def up(data_dir: Path | None, **flags: object) -> None:
     access_log_configure()
     try:
         uvloop.run(_serve(settings))
-    except (KumoiError, StoreError, OSError, ValueError) as error:
+    except (KumoiError, StoreError, VolumeUnavailable, OSError, ValueError) as error:
         click.echo(f"kumoi up: {error}", err=True)
         sys.exit(1)
 
@@ -139,6 +140,7 @@ async def _serve(settings: Settings) -> None:
         for engine in plane.engines.values():
             engine.close()
         plane.files.close()
+        plane.volumes.close()
         plane.store.close()
 
 

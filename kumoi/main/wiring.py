@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from kumoi.store.keys.platform import PlatformKeys, key_file_ensure, key_file_re
 from kumoi.store.keys.ring import KeyRing
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
+from kumoi.store.volumes.mounts import volumes_open
 from kumoi.store.witnesses import published_forget
 
 MACHINES_REST_S = 1.0
@@ -82,6 +83,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         store.transact_wait(None, published_forget)
     region = _region(founded, settings.origin, vkey_format(signer.key), rules, quorum)
     ring = KeyRing(store, KeyEncryptions(platform_keys))
+    volumes = volumes_open(settings.data_dir, store, ring, encrypted=settings.volume_encryption)
     engines = _engines_build(settings, founded.incarnation)
     providers = _providers_build(settings)
     plane = Plane(
@@ -89,7 +91,8 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         guard=Guard.load(SCHEMA_TEXT, tuple(POLICY_TEXTS.values()), founded.platform_organization_id),
         cursors=Cursors(cursors_key),
         keys=ring,
-        files=FileStore(settings.data_dir / "objects"),
+        files=FileStore(volumes.root),
+        volumes=volumes,
         region=region,
         data_dir=settings.data_dir,
         engines=engines,
@@ -101,27 +104,13 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     def nudge(*names: str) -> None:
         runner.nudge(*names)
 
-    context = LoopContext(
-        store=store,
-        engines=engines,
-        keys=ring,
-        clock_us=plane.clock_us,
-        nudge=nudge,
-        incarnation=founded.incarnation,
-        platform_organization_id=founded.platform_organization_id,
-        cell=founded.cell,
-        host_pool=settings.host_pool,
-        region=founded.name,
-        providers=providers,
-        retention=Retention(
-            settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
-        ),
-    )
+    context = _context_make(plane, nudge, settings)
     child = GatewayChild(settings.data_dir, settings.gateway_listen)
     link = GatewayLink(
         child.control, plane.clock_us, lambda: nudge("services"), child if settings.gateway else None
     )
-    runner = Runner(store, _loops_build(context, link, signer, quorum, ways, settings), beside=(link,))
+    loops = _loops_build(context, link, signer, quorum, ways, settings)
+    runner = Runner(store, loops, beside=(link, volumes))
     plane.nudge = nudge
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
@@ -138,6 +127,27 @@ def _region(founded: FoundedRegion, origin: str, vkey: str, rules: WitnessRules,
         log_vkey=vkey,
         log_witnesses=rules,
         log_rules=quorum.rules,
+    )
+
+
+def _context_make(plane: Plane, nudge: Callable[..., None], settings: Settings) -> LoopContext:
+    """The plane as its loops see it."""
+    return LoopContext(
+        store=plane.store,
+        engines=plane.engines,
+        keys=plane.keys,
+        volumes=plane.volumes,
+        clock_us=plane.clock_us,
+        nudge=nudge,
+        incarnation=plane.region.incarnation,
+        platform_organization_id=plane.region.platform_organization_id,
+        cell=plane.region.cell,
+        host_pool=settings.host_pool,
+        region=plane.region.name,
+        providers=plane.providers,
+        retention=Retention(
+            settings.task_log_retention_s, settings.job_retention_s, settings.plan_retention_s
+        ),
     )
 
 

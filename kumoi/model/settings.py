@@ -41,6 +41,7 @@ class Settings:
     plan_retention_s: int = 30 * 86_400
     access_answer_s: int = 7 * 86_400
     access_explain_s: int = 86_400
+    volume_encryption: bool = True
     gateway: bool = True
     gateway_listen: str = GATEWAY_LISTEN_DEFAULT
 

@@ -5,6 +5,9 @@ there: symbolic links, FIFOs, endless trees. The plane, perhaps root, therefore 
 walks from the root one component at a time by directory descriptor with O_NOFOLLOW (openat(2)), opens
 without blocking, and serves plain files with a single name only. A second name (hard link) is refused: it
 could be another owner's file. New content is written where tasks cannot reach it and moved in when complete.
+
+Both places are in the organization's volume (`kumoi.store.volumes`), which is to be mounted before. Where it
+is not there is nothing, and nothing is made.
 """
 
 import asyncio
@@ -15,7 +18,6 @@ import os
 import secrets
 import stat
 import threading
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -37,12 +39,11 @@ from kumoi.store.file_paths import (
     component_is_valid,
     path_split,
 )
+from kumoi.store.volumes.layout import PROJECTS, STAGING
 
 CHUNK_BYTES = 256 << 10
 SCAN_ENTRIES_MAX = 100_000
 THREADS = 4
-UPLOAD_AGE_S_MAX = 86_400
-UPLOADS = ".uploads"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -62,6 +63,8 @@ _NOT_THERE = {
 }
 # A task may set any time; the latest that RFC 3339 can write is the end of the year 9999.
 _MODIFIED_US_MAX = 253_402_300_799_999_999
+# The volume and its `projects` are there or not; from the project's directory on, it is the tenant's.
+_OWNED_FROM = 2
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -123,10 +126,10 @@ class FileReading:
 class StagedFile:
     """Content on its way in, where no task can reach it. Its methods block and may run in any thread."""
 
-    def __init__(self, uploads: Path, owner: FileOwner, path: str) -> None:
+    def __init__(self, root: Path, owner: FileOwner, path: str) -> None:
         self.owner = owner
         self.path = path
-        self.place = uploads / secrets.token_hex(16)
+        self.place = root / owner.organization_id / STAGING / secrets.token_hex(16)
         self.size_bytes = 0
         self._digest = hashlib.sha256()
         self._lock = threading.Lock()
@@ -158,6 +161,15 @@ class StagedFile:
             assert self._file is not None
             _own(self._file.fileno(), self.owner)
             os.fsync(self._file.fileno())
+
+    def settle(self) -> None:
+        """Bring its new name to the disk, and let go of it.
+
+        A directory seen through FUSE cannot be synced; syncing the file commits its rename.
+        """
+        with self._lock:
+            assert self._file is not None
+            os.fsync(self._file.fileno())
             self._file.close()
 
     def discard(self) -> None:
@@ -170,17 +182,10 @@ class StagedFile:
 
 
 class FileStore:
-    """Files below `root`, in `root/<organization>/<project>`, which the sandbox binds into tasks."""
+    """Files in volumes below `root`: `root/<organization>/projects/<project>` is bound into tasks."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._uploads = root / UPLOADS
-        root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._uploads.mkdir(mode=0o700, exist_ok=True)
-        oldest_s = time.time() - UPLOAD_AGE_S_MAX
-        for left in self._uploads.iterdir():
-            if left.lstat().st_mtime < oldest_s:
-                left.unlink()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="files")
 
     def close(self) -> None:
@@ -195,7 +200,7 @@ class FileStore:
         Raises FilePathInvalid, FileOverLimit or FileStorageFull, and leaves nothing behind then.
         """
         path_split(path)
-        staged = StagedFile(self._uploads, owner, path)
+        staged = StagedFile(self._root, owner, path)
         waiting = bytearray()
         try:
             async for chunk in chunks:
@@ -266,6 +271,7 @@ class FileStore:
         with _writing(staged.path), self._directory(staged.owner, parents, create=True) as directory:
             os.rename(staged.place, name, dst_dir_fd=directory)
             os.fsync(directory)
+            staged.settle()
             return _plain(staged.path, os.stat(name, dir_fd=directory, follow_symlinks=False))
 
     def _open(self, owner: FileOwner, path: str) -> FileReading:
@@ -304,8 +310,8 @@ class FileStore:
         """A descriptor of the directory `parents` of a project, reached without following any link."""
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for depth, name in enumerate((owner.organization_id, owner.project_id, *parents)):
-                child = _enter(descriptor, name, owner if depth else None, create=create)
+            for depth, name in enumerate((owner.organization_id, PROJECTS, owner.project_id, *parents)):
+                child = _enter(descriptor, name, owner, create=create and depth >= _OWNED_FROM)
                 os.close(descriptor)
                 descriptor = child
             yield descriptor
@@ -364,19 +370,18 @@ class _Listing:
                     yield path.removeprefix(base)
 
 
-def _enter(parent: int, name: str, owner: FileOwner | None, *, create: bool) -> int:
-    """A descriptor of the directory `name` in `parent`; made for `owner` (or the plane) if need be."""
+def _enter(parent: int, name: str, owner: FileOwner, *, create: bool) -> int:
+    """A descriptor of the directory `name` in `parent`; made for `owner` if need be."""
     try:
         return os.open(name, _DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
         if not create:
             raise
     with suppress(FileExistsError):
-        os.mkdir(name, 0o711 if owner is None else 0o700, dir_fd=parent)
+        os.mkdir(name, 0o700, dir_fd=parent)
     child = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
-        if owner is not None:
-            _own(child, owner)
+        _own(child, owner)
         os.fsync(parent)
     except OSError:
         os.close(child)

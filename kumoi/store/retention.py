@@ -4,7 +4,8 @@ Events and log entries are never dropped. Rows of attempts leave a tombstone, so
 knows what was ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, exists, insert, literal, select, update
 
@@ -56,10 +57,15 @@ def jobs_drop(connection: Connection, before_us: int, incarnation: str, limit: i
     old = _jobs_old(connection, before_us, limit)
     if not old:
         return 0
-    buried = select(attempts.c.id, attempts.c.engine, literal(incarnation), attempts.c.ended_us).where(
-        attempts.c.job_id.in_(old)
-    )
-    connection.execute(insert(tombstones).from_select(["ref", "engine", "incarnation", "ended_us"], buried))
+    buried = select(
+        attempts.c.id,
+        attempts.c.engine,
+        literal(incarnation),
+        attempts.c.organization_id,
+        attempts.c.ended_us,
+    ).where(attempts.c.job_id.in_(old))
+    columns = ["ref", "engine", "incarnation", "organization_id", "ended_us"]
+    connection.execute(insert(tombstones).from_select(columns, buried))
     return connection.execute(delete(jobs).where(jobs.c.id.in_(old))).rowcount
 
 
@@ -98,26 +104,42 @@ def scalings_drop(connection: Connection, before_us: int, limit: int) -> int:
     return connection.execute(delete(scalings).where(scalings.c.id.in_(old.scalar_subquery()))).rowcount
 
 
-def logs_to_purge(connection: Connection, engine: str, before_us: int, limit: int) -> Sequence[str]:
-    """Attempts that ended before `before_us` and whose logs are still kept."""
-    statement = (
-        select(attempts.c.id)
-        .where(attempts.c.ended_us < before_us, is_false(attempts.c.log_purged), attempts.c.engine == engine)
-        .limit(limit)
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What an engine may still hold of an attempt; `buried` if only a tombstone is left of its row."""
+
+    ref: str
+    organization_id: str
+    buried: bool
+
+
+def remains_to_purge(
+    connection: Connection, engine: str, before_us: int, unreachable: Collection[str], limit: int
+) -> Sequence[Remains]:
+    """Attempts that ended before `before_us` and whose logs are still kept, and what tombstones remember, but
+    nothing of the organizations `unreachable`."""
+    logs = select(attempts.c.id, attempts.c.organization_id).where(
+        attempts.c.ended_us < before_us,
+        is_false(attempts.c.log_purged),
+        attempts.c.engine == engine,
+        attempts.c.organization_id.not_in(unreachable),
     )
-    return connection.execute(statement).scalars().all()
+    buried = select(tombstones.c.ref, tombstones.c.organization_id).where(
+        is_false(tombstones.c.purged),
+        tombstones.c.engine == engine,
+        tombstones.c.organization_id.not_in(unreachable),
+    )
+    found = [Remains(*row, buried=False) for row in connection.execute(logs.limit(limit))]
+    found += [Remains(*row, buried=True) for row in connection.execute(buried.limit(limit))]
+    return found[:limit]
 
 
-def tombstones_to_purge(connection: Connection, engine: str, limit: int) -> Sequence[str]:
-    """Tombstones whose remains the engine may still hold."""
-    statement = select(tombstones.c.ref).where(is_false(tombstones.c.purged), tombstones.c.engine == engine)
-    return connection.execute(statement.limit(limit)).scalars().all()
-
-
-def purged_record(connection: Connection, attempt_ids: Sequence[str], refs: Sequence[str]) -> None:
-    """Record that the engine removed the logs of `attempt_ids` and what was left of the tombstones `refs`."""
-    connection.execute(update(attempts).where(attempts.c.id.in_(attempt_ids)).values(log_purged=True))
-    connection.execute(update(tombstones).where(tombstones.c.ref.in_(refs)).values(purged=True))
+def purged_record(connection: Connection, purged: Sequence[Remains]) -> None:
+    """Record that the engine holds nothing of these any more."""
+    for table, buried, column in ((attempts, False, "log_purged"), (tombstones, True, "purged")):
+        refs = [remains.ref for remains in purged if remains.buried is buried]
+        key = table.c.ref if buried else table.c.id
+        connection.execute(update(table).where(key.in_(refs)).values({column: True}))
 
 
 def refusals_close(connection: Connection, before_us: int, limit: int) -> int:

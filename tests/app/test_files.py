@@ -16,7 +16,6 @@ from kumoi.app.files import file_delete, file_list, file_read, file_write
 from kumoi.app.projects import project_archive
 from kumoi.model.access import Actor, Role, TokenScope
 from kumoi.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
-from kumoi.store.files import UPLOADS
 
 
 async def _body(*parts: bytes) -> AsyncIterator[bytes]:
@@ -87,7 +86,7 @@ def test_refused_writes_leave_neither_file_nor_event(
     assert world.run(event_list(world.plane, acme.admin, "acme", 100, None)) == before
     page = world.run(file_list(world.plane, acme.admin, project, "", 10, None))
     assert [file.path for file in page.items] == ["a/b"]
-    assert list((tmp_path / "objects" / UPLOADS).iterdir()) == []
+    assert list((tmp_path / "objects" / acme.id / "staging").iterdir()) == []
 
 
 def test_pages_follow_a_cursor_of_the_same_prefix(world: World, acme: Tenant, project: str) -> None:
@@ -109,11 +108,11 @@ def test_links_out_of_the_project_lead_nowhere(
     theirs = rival.project("secret")
     put(world, rival.admin, theirs, "key", b"rival's")
     put(world, acme.admin, project, "mine", b"x")
-    own = tmp_path / "objects" / acme.id / project
+    own = tmp_path / "objects" / acme.id / "projects" / project
     (own / "db").symlink_to(tmp_path / "kumoi.db")
-    (own / "theirs").symlink_to(tmp_path / "objects" / rival.id / theirs)
-    (own / "up").symlink_to("../..")
-    for path in ("db", "theirs", "theirs/key", f"up/{rival.id}/{theirs}/key"):
+    (own / "theirs").symlink_to(tmp_path / "objects" / rival.id / "projects" / theirs)
+    (own / "up").symlink_to("../../..")
+    for path in ("db", "theirs", "theirs/key", f"up/{rival.id}/projects/{theirs}/key"):
         with pytest.raises(NotFound):
             get(world, acme.admin, project, path)
         with pytest.raises(NotFound):

@@ -49,6 +49,7 @@ class Region:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env=os.environ | {"KUMOI_VOLUME_ENCRYPTION": "no"},
                 start_new_session=True,
             )
         assert self.process.stdout is not None

@@ -23,6 +23,7 @@ from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.engines.sandbox.local import LocalEngine
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.time import US_PER_S
+from kumoi.store.volumes.layout import layout_make
 
 PATIENCE_S = 30.0
 BEHAVIOURS: dict[str, str] = {
@@ -59,6 +60,15 @@ class Harness(Protocol):
 
     def await_endpoint(self, ref: str) -> None:
         """Wait until the attempt, which is one that serves, has an endpoint."""
+
+
+def volume_make(place: Path) -> None:
+    """A volume that is not encrypted."""
+    place.mkdir(mode=0o711, parents=True)
+    place.parent.chmod(0o711)
+    descriptor = os.open(place, os.O_RDONLY)
+    layout_make(descriptor)
+    os.close(descriptor)
 
 
 class Specs:
@@ -150,6 +160,7 @@ class RealHarness(ABC):
         self.root = root
         self.data_dir = root / "data"
         self.data_dir.mkdir(mode=0o700)
+        volume_make(self.data_dir / "files" / "org_one")
         self.incarnation = f"test{os.getpid()}x{time.monotonic_ns() % 1_000_000_007}"
         self._changed = threading.Event()
         self._engines: list[LocalEngine] = []

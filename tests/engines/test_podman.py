@@ -74,7 +74,7 @@ def test_a_container_writes_to_its_project_and_to_memory_alone(podman: Podman) -
     run(
         podman, "for d in /tmp /var/tmp /dev/shm /project; do echo x >$d/x || exit 1; done; ! touch /x /bin/x"
     )
-    assert (podman.data_dir / "files/org_one/prj_one/x").read_text() == "x\n"
+    assert (podman.data_dir / "files/org_one/projects/prj_one/x").read_text() == "x\n"
     assert run(podman, "ls /tmp; cat /project/x") == "x\n"
 
 

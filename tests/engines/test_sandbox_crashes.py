@@ -93,7 +93,7 @@ def processes_of(sandbox: Sandbox, *refs: str) -> list[Path]:
 
 def starts(sandbox: Sandbox) -> list[str]:
     """The lines that attempts appended to the file `ran` in their project."""
-    return sorted((sandbox.data_dir / "files/org_one/prj_one/ran").read_text().split())
+    return sorted((sandbox.data_dir / "files/org_one/projects/prj_one/ran").read_text().split())
 
 
 def test_nothing_of_an_attempt_is_left_after_its_end(sandbox: Sandbox) -> None:
@@ -146,8 +146,8 @@ def test_what_is_left_of_an_attempt_that_ended_is_removed(sandbox: Sandbox) -> N
 
 def test_attempts_survive_the_fork_server(sandbox: Sandbox) -> None:
     spec = sandbox.spec("echo ready; read -r line < /project/go; exit 7")
-    (sandbox.data_dir / "files/org_one/prj_one").mkdir(parents=True)
-    os.mkfifo(sandbox.data_dir / "files/org_one/prj_one/go", 0o644)
+    (sandbox.data_dir / "files/org_one/projects/prj_one").mkdir()
+    os.mkfifo(sandbox.data_dir / "files/org_one/projects/prj_one/go", 0o644)
     sandbox.engine.ensure([spec])
     sandbox.await_output(spec.ref)
     first = sandbox.engine._channel.pid
@@ -156,7 +156,7 @@ def test_attempts_survive_the_fork_server(sandbox: Sandbox) -> None:
     assert sandbox.engine.ensure([spec, other]) == {spec.ref: None, other.ref: None}
     assert sandbox.engine._channel.pid != first
     assert sandbox.settle(other.ref)[0].exit.exit_code == 4
-    (sandbox.data_dir / "files/org_one/prj_one/go").write_text("\n")
+    (sandbox.data_dir / "files/org_one/projects/prj_one/go").write_text("\n")
     assert sandbox.settle(spec.ref)[0].exit.exit_code == 7
 
 
@@ -262,7 +262,7 @@ def test_supervisors_killed_at_random_moments_end_their_attempts_once(sandbox: S
         assert sandbox.engine.ensure([spec]) == {spec.ref: None}
     ends = sandbox.settle(*(spec.ref for spec in specs))
     assert {item.exit.outcome for item in ends} <= {AttemptOutcome.HOST_LOST, AttemptOutcome.EXITED}
-    ran = sandbox.data_dir / "files/org_one/prj_one/ran"
+    ran = sandbox.data_dir / "files/org_one/projects/prj_one/ran"
     lines = ran.read_text().split() if ran.exists() else []
     assert len(lines) == len(set(lines)), "an attempt ran twice"
 
@@ -366,7 +366,7 @@ def test_the_first_line_and_its_name_are_durable_before_anything_else(
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(str(Path(f"/proc/self/fd/{fd}").readlink())))
     setting: Any = SimpleNamespace(layout=layout, boot_id="this", nudge=str(tmp_path / "nudge"))
-    task: Any = {"ref": "att_one", "start_before_us": 1}
+    task: Any = {"ref": "att_one", "organization_id": "org_one", "start_before_us": 1}
     wrapper.run(setting, task, lock, 0)
     os.close(lock)
     record = f"{layout.live}/att_one"
@@ -409,6 +409,7 @@ def test_a_late_start_is_refused_after_everything_was_forgotten(sandbox: Sandbox
     sandbox.settle(spec.ref)
     sandbox.engine.forget([spec.ref])
     sandbox.engine.purge([spec.ref])
+    assert not (sandbox.data_dir / "files/org_one/logs" / spec.ref).exists()
     for name in (spec.ref, f".done/{spec.ref}", f".ended/{spec.ref}", f".live/{spec.ref}"):
         assert not (sandbox.data_dir / "tasks" / name).exists()
     assert isinstance(sandbox.engine.ensure([spec])[spec.ref], StartRefused)
@@ -486,4 +487,4 @@ def test_a_supervisor_that_cannot_begin_says_so(sandbox: Sandbox) -> None:
     record = sandbox.settle(spec.ref)[0].exit
     assert (record.outcome, record.started_us) == (AttemptOutcome.START_FAILED, None)
     assert "_supervisors" in record.detail
-    assert not (sandbox.data_dir / "files/org_one/prj_one/ran").exists()
+    assert not (sandbox.data_dir / "files/org_one/projects/prj_one/ran").exists()

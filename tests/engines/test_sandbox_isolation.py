@@ -70,7 +70,7 @@ def test_only_the_own_project_is_there(sandbox: Sandbox) -> None:
         "/project\nmine\nmine\n"
     )
     assert run(sandbox, "ls -A /project", project_id="prj_two", project_number=2) == ""
-    assert (sandbox.data_dir / "files/org_one/prj_one/mine").read_text() == "mine\n"
+    assert (sandbox.data_dir / "files/org_one/projects/prj_one/mine").read_text() == "mine\n"
     seen = run(
         sandbox, f"ls -d {sandbox.data_dir} {sandbox.root} /run/kumoi-sandbox /home /root /srv /var; ls /; :"
     )
@@ -175,7 +175,7 @@ def test_secrets_are_files_in_memory_and_nowhere_else(sandbox: Sandbox) -> None:
                 assert SECRET not in (process / name).read_bytes()
             except OSError:
                 continue
-    (sandbox.data_dir / "tasks" / spec.ref / "stdout").unlink()
+    (sandbox.data_dir / "files/org_one/logs" / spec.ref / "stdout").unlink()
     for path in sandbox.data_dir.rglob("*"):
         assert not path.is_file() or SECRET not in path.read_bytes(), path
     assert run(sandbox, "ls /run/secrets 2>/dev/null; :") == ""
@@ -217,7 +217,7 @@ def test_environment_and_command_are_not_in_an_argument_list(sandbox: Sandbox) -
 def test_each_project_has_a_user_of_its_own(sandbox: Sandbox) -> None:
     run(sandbox, "touch here", project_id="prj_one", project_number=1)
     run(sandbox, "touch here", project_id="prj_two", project_number=2)
-    files = sandbox.data_dir / "files/org_one"
+    files = sandbox.data_dir / "files/org_one/projects"
     owners = [(files / project / "here").stat().st_uid for project in ("prj_one", "prj_two")]
     assert owners == [sandbox.engine.project_uid(1), sandbox.engine.project_uid(2)]
     assert owners[0] != owners[1]
@@ -229,8 +229,8 @@ def test_each_project_has_a_user_of_its_own(sandbox: Sandbox) -> None:
 
 @as_root
 def test_a_file_that_only_root_may_read_stays_so(sandbox: Sandbox) -> None:
-    project = sandbox.data_dir / "files/org_one/prj_one"
-    project.mkdir(parents=True)
+    project = sandbox.data_dir / "files/org_one/projects/prj_one"
+    project.mkdir()
     (project / "of-root").write_text("x")
     (project / "of-root").chmod(0o600)
     assert run(sandbox, "cat of-root 2>/dev/null || echo refused") == "refused\n"
@@ -254,8 +254,7 @@ def test_links_of_a_tenant_lead_nowhere(sandbox: Sandbox) -> None:
 def test_a_project_directory_that_is_a_link_is_not_followed(sandbox: Sandbox) -> None:
     outside = sandbox.root / "outside"
     outside.mkdir()
-    (sandbox.data_dir / "files/org_one").mkdir(parents=True)
-    (sandbox.data_dir / "files/org_one/prj_one").symlink_to(outside)
+    (sandbox.data_dir / "files/org_one/projects/prj_one").symlink_to(outside)
     spec = sandbox.spec("touch here")
     sandbox.engine.ensure([spec])
     assert sandbox.settle(spec.ref)[0].exit.outcome is AttemptOutcome.START_FAILED

@@ -21,6 +21,11 @@ sys.path[:0] = sys.argv[3:]
 from pathlib import Path
 from kumoi.engines.base import AttemptSpec, Limits
 from kumoi.engines.sandbox.engine import SandboxEngine
+from kumoi.store.volumes.layout import layout_make
+import os
+place = Path(sys.argv[1], "files", "org_one")
+place.mkdir(mode=0o711, parents=True, exist_ok=True)
+layout_make(os.open(place, os.O_RDONLY))
 engine = SandboxEngine(Path(sys.argv[1]), sys.argv[2], host_name="here")
 def spec(ref, script, **changes):
     return AttemptSpec(ref=ref, organization_id="org_one", project_id="prj_one", project_number=1,
@@ -111,7 +116,7 @@ def test_attempts_survive_the_plane_and_are_found_by_the_next_one(sandbox: Sandb
     assert {item.ref for item in sandbox.engine.observe(None, 10).items} == {"att_a", "att_b"}
     assert sandbox.settle("att_a")[0].exit.exit_code == 3
     assert sandbox.engine.observe("att_a", 10).items[0].phase is Phase.RUNNING
-    (sandbox.data_dir / "files/org_one/prj_one/go").touch()
+    (sandbox.data_dir / "files/org_one/projects/prj_one/go").touch()
     assert sandbox.settle("att_b")[0].exit.exit_code == 0
 
 
@@ -137,7 +142,7 @@ def test_an_ordinary_user_has_sandboxes_too(sandbox: Sandbox, place: Path) -> No
         assert hidden.st_uid == 0, "its user may look into the memory through which secrets pass"
         for ref, code in (("att_a", 3), ("att_b", 0)):
             sandbox.wait(lambda ref=ref: (place / "tasks/.ended" / ref).exists(), ref)
-            (place / "files/org_one/prj_one/go").touch()
+            (place / "files/org_one/projects/prj_one/go").touch()
             record = records.record_read(str(place / "tasks/.ended" / ref))
             assert record is not None
             assert record.exit is not None

@@ -18,7 +18,13 @@ def foreign(world: World, count: int = 1) -> list[str]:
 
 
 def bury(world: World, ref: str, incarnation: str = INCARNATION) -> None:
-    row = {"ref": ref, "engine": "fake", "incarnation": incarnation, "ended_us": T0_US}
+    row = {
+        "ref": ref,
+        "engine": "fake",
+        "incarnation": incarnation,
+        "organization_id": "org",
+        "ended_us": T0_US,
+    }
     world.region.write(schema.tombstones, row)
 
 

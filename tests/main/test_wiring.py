@@ -28,7 +28,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[
 
     def start() -> dict[str, bytes]:
         try:
-            plane, _ = wiring.plane_build(Settings(tmp_path))
+            plane, _ = wiring.plane_build(Settings(tmp_path, volume_encryption=False))
             plane.files.close()
         finally:
             stores.pop().close()

@@ -26,6 +26,7 @@ class PlaneProcess:
         command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(data_dir), *flags]
         command += ["--listen", f"127.0.0.1:{self.port}", "--database", database, "--log-interval-s", "0.3"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
+        environment["KUMOI_VOLUME_ENCRYPTION"] = "false"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 

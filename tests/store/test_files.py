@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from volume_places import volumes_of
 
 from kumoi.model.places import PROJECT_UID_BASE
 from kumoi.store import files
@@ -35,11 +36,15 @@ NEIGHBOUR = FileOwner("org_2", "prj_2", 8)
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[FileStore]:
-    opened = FileStore(tmp_path / "objects")
-    yield opened
-    opened.close()
+@pytest.fixture(params=[False, True], ids=["plain", "encrypted"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FileStore]:
+    """Files in directories, and in mounted volumes: nothing that holds for one may differ in the other."""
+    with volumes_of(tmp_path, encrypted=request.param) as volumes:
+        for owner in (OWNER, NEIGHBOUR):
+            volumes.ensure(owner.organization_id)
+        opened = FileStore(volumes.root)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture
@@ -47,7 +52,7 @@ def place(store: FileStore) -> Path:
     """The project's directory, as its tasks see it, empty."""
     put(store, "first", b"")
     asyncio.run(store.delete(OWNER, "first"))
-    return store._root / OWNER.organization_id / OWNER.project_id
+    return store._root / OWNER.organization_id / "projects" / OWNER.project_id
 
 
 @pytest.fixture
@@ -97,7 +102,7 @@ def names(directory: Path) -> list[str]:
 
 
 def uploads(store: FileStore) -> list[str]:
-    return names(store._root / files.UPLOADS)
+    return names(store._root / OWNER.organization_id / "staging")
 
 
 @pytest.mark.parametrize("size", [0, 1, files.CHUNK_BYTES - 1, files.CHUNK_BYTES, 3 * files.CHUNK_BYTES + 5])
@@ -243,13 +248,16 @@ def test_a_cancelled_upload_leaves_nothing(store: FileStore) -> None:
 
 
 def test_uploads_that_a_crash_left_are_removed_when_they_are_old(tmp_path: Path) -> None:
-    left = tmp_path / "objects" / files.UPLOADS
-    left.mkdir(parents=True)
-    (left / "old").write_bytes(b"x")
-    os.utime(left / "old", (0, 0))
-    (left / "new").write_bytes(b"x")
-    FileStore(tmp_path / "objects").close()
-    assert names(left) == ["new"]
+    for encrypted in (False, True):
+        with volumes_of(tmp_path / str(encrypted), encrypted=encrypted) as volumes:
+            volumes.ensure("org_1")
+            left = volumes.root / "org_1" / "staging"
+            (left / "old").write_bytes(b"x")
+            os.utime(left / "old", (0, 0))
+            (left / "new").write_bytes(b"x")
+        with volumes_of(tmp_path / str(encrypted), encrypted=encrypted) as volumes:
+            volumes.ensure("org_1")
+            assert names(left) == ["new"]
 
 
 def test_what_is_in_the_way(store: FileStore) -> None:
@@ -288,12 +296,14 @@ def test_files_and_directories_belong_to_the_project(store: FileStore, place: Pa
 def hostile_links(place: Path, outside: Path) -> None:
     (place / "file").symlink_to(outside / "key")
     (place / "dir").symlink_to(outside)
-    (place / "up").symlink_to("../..")
+    (place / "up").symlink_to("../../..")
     (place / "loop").symlink_to("loop")
     (place / "self").symlink_to(".")
 
 
-@pytest.mark.parametrize("path", ["file", "dir", "dir/key", "up/org_2/prj_2/file", "loop", "self/plain"])
+@pytest.mark.parametrize(
+    "path", ["file", "dir", "dir/key", "up/org_2/projects/prj_2/file", "loop", "self/plain"]
+)
 def test_links_are_never_followed(store: FileStore, place: Path, outside: Path, path: str) -> None:
     hostile_links(place, outside)
     put(store, "plain", b"x")
@@ -323,14 +333,17 @@ def test_writing_replaces_a_link_and_never_what_it_names(
     assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"key": b"top secret"}
 
 
-def test_a_second_name_is_not_served(store: FileStore, place: Path, outside: Path) -> None:
-    os.link(outside / "key", place / "linked")
+def test_a_second_name_is_not_served(store: FileStore, place: Path) -> None:
+    theirs = place.parent / "prj_9" / "key"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"top secret")
+    os.link(theirs, place / "linked")
     assert listed(store) == []
     for work in (lambda: get(store, "linked"), lambda: asyncio.run(store.delete(OWNER, "linked"))):
         with pytest.raises(FileMissing):
             work()
     put(store, "linked", b"mine")
-    assert (outside / "key").read_bytes() == b"top secret"
+    assert theirs.read_bytes() == b"top secret"
     assert get(store, "linked") == b"mine"
 
 
@@ -429,6 +442,7 @@ def test_readings_that_nobody_reads_give_their_descriptor_back(store: FileStore,
             del stream
 
     asyncio.run(work())
+    store.close()  # a thread may hold its last answer for a moment
     opened = []
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(OSError):

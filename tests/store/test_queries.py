@@ -237,9 +237,14 @@ QUERIES: dict[str, Any] = {
     "idempotency_keys_drop": lambda c, f: retention.idempotency_keys_drop(c, T0_US, 500),
     "plans_drop": lambda c, f: retention.plans_drop(c, T0_US + PLANS // 2, 500),
     "jobs_drop": lambda c, f: retention.jobs_drop(c, T0_US + 10, "i", 500),
-    "logs_to_purge": lambda c, f: retention.logs_to_purge(c, "fake", T0_US + 10, 500),
-    "tombstones_to_purge": lambda c, f: retention.tombstones_to_purge(c, "fake", 500),
-    "purged_record": lambda c, f: retention.purged_record(c, f.attempt_ids[:10], ["a"]),
+    "remains_to_purge": lambda c, f: retention.remains_to_purge(c, "fake", T0_US + 10, ["org"], 500),
+    "purged_record": lambda c, f: retention.purged_record(
+        c,
+        [
+            *(retention.Remains(ref, "org", False) for ref in f.attempt_ids[:10]),
+            retention.Remains("a", "org", True),
+        ],
+    ),
     "service_list": lambda c, f: services.service_list(c, f.region.projects["one"], None, 100, f.service),
     "service_count": lambda c, f: services.service_count(c, f.region.projects["one"]),
     "service_show": lambda c, f: services.service_show(c, services.service_get(c, f.service)),

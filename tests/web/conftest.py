@@ -288,7 +288,9 @@ def region_open(place: Path) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wiring, "_engines_build", lambda *_: {"sandbox": engine})
         patch.setattr(wiring, "_providers_build", lambda _: {"fake": FakeProvider(), "abroad": abroad})
-        plane, loops = wiring.plane_build(Settings(place, log_interval_s=0.1, gateway=False))
+        plane, loops = wiring.plane_build(
+            Settings(place, log_interval_s=0.1, gateway=False, volume_encryption=False)
+        )
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:
         application = application_create(

@@ -4,7 +4,6 @@ import errno
 import os
 
 from kumoi.engines.podman.watch import ContainerWatch
-from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.ending import NOT_EXECUTABLE, NOT_FOUND, End, code_split
 
 _INIT_FAILED = "failed to exec pid1: "
@@ -13,9 +12,7 @@ _INIT_FAILED = "failed to exec pid1: "
 _INIT_STATUS = 1
 
 
-def container_end_of(
-    status: int, watch: ContainerWatch, out_of_memory: bool, directory: str, command: list[str]
-) -> End:
+def container_end_of(status: int, watch: ContainerWatch, out_of_memory: bool, command: list[str]) -> End:
     """The end of a container of which everything is gone.
 
     START_FAILED is tried again, so it is said only where podman said that it did not start the container.
@@ -26,7 +23,7 @@ def container_end_of(
         return End(watch.cause, code, number, "")
     if out_of_memory or watch.out_of_memory:
         return End("memory", code, number, "")
-    complaint = (records.file_read(f"{directory}/stderr") or b"").decode(errors="replace").strip()
+    complaint = watch.logs.complaint
     if watch.exit_code is not None:
         why = complaint.partition(_INIT_FAILED)[2]
         if code == _INIT_STATUS and why and complaint.startswith("ERROR (catatonit:"):

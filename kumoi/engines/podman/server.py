@@ -11,10 +11,10 @@ from kumoi.engines.podman.watch import ContainerWatch
 from kumoi.engines.sandbox import forkserver, records
 from kumoi.engines.sandbox.cgroups import Hierarchy
 from kumoi.engines.sandbox.ending import End
-from kumoi.engines.sandbox.launch import project_make
 from kumoi.engines.sandbox.runtime import Told
 from kumoi.engines.sandbox.staging import memory_directory_make, mounts_make_own
 from kumoi.engines.sandbox.task import Launched, Setting, Task
+from kumoi.engines.sandbox.volume import project_make, project_path
 from kumoi.engines.sandbox.watch import Watch
 
 PLACE = "/run/kumoi-podman"
@@ -52,7 +52,7 @@ class Containers:
             self._incarnation,
             cgroup_parent=f"{self._cgroup_parent}/{task['ref']}",
             network=_network(task),
-            project=f"{setting.files_root}/{task['organization_id']}/{task['project_id']}",
+            project=project_path(setting.files_root, task["organization_id"], task["project_id"]),
             conmon_pidfile=f"{records.attempt_make(setting.layout, task['ref'])}/conmon",
             environment_file=f"{place}/environment",
             secrets=secrets,
@@ -71,14 +71,12 @@ class Containers:
     ) -> Watch:
         """See `Runtime.watch`."""
         groups, place = _groups(setting), f"{PLACE}/{task['name']}"
-        return ContainerWatch(self._podman, groups, setting.layout, task, launched, oom, wake, place)
+        return ContainerWatch(self._podman, groups, setting, task, launched, oom, wake, place)
 
-    def end_of(
-        self, status: int, watch: Watch, out_of_memory: bool, directory: str, command: list[str]
-    ) -> End:
+    def end_of(self, status: int, watch: Watch, out_of_memory: bool, command: list[str]) -> End:
         """See `Runtime.end_of`."""
         assert isinstance(watch, ContainerWatch)
-        return container_end_of(status, watch, out_of_memory, directory, command)
+        return container_end_of(status, watch, out_of_memory, command)
 
     def _start(self, task: Task, arguments: list[str]) -> Launched:
         stdout, stderr, status = (os.pipe2(os.O_CLOEXEC) for _ in range(3))

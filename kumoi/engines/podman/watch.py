@@ -11,7 +11,7 @@ import time
 from kumoi.engines.podman.command import Podman, podman_run
 from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.cgroups import Hierarchy
-from kumoi.engines.sandbox.task import Launched, Task
+from kumoi.engines.sandbox.task import Launched, Setting, Task
 from kumoi.engines.sandbox.watch import Watch, process_children
 
 LAUNCH_TIMEOUT_S = 60.0
@@ -32,14 +32,14 @@ class ContainerWatch(Watch):
         self,
         podman: Podman,
         groups: Hierarchy,
-        layout: records.Layout,
+        setting: Setting,
         task: Task,
         launched: Launched,
         oom: int | None,
         wake: int,
         place: str,
     ) -> None:
-        super().__init__(layout, task, launched, oom, wake)
+        super().__init__(setting, task, launched, oom, wake)
         self.out_of_memory = False
         self._podman = podman
         self._groups = groups

@@ -5,7 +5,6 @@ import os
 import signal
 from typing import NamedTuple
 
-from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.watch import Watch
 
 SIGNALLED_FROM = 128
@@ -29,7 +28,7 @@ class End(NamedTuple):
     detail: str
 
 
-def end_of(status: int, watch: Watch, out_of_memory: bool, directory: str, command: str) -> End:
+def end_of(status: int, watch: Watch, out_of_memory: bool, command: str) -> End:
     """The end of a sandbox of which everything is gone.
 
     START_FAILED is tried again, so it is said only of what certainly never ran. A bubblewrap that was killed
@@ -47,7 +46,7 @@ def end_of(status: int, watch: Watch, out_of_memory: bool, directory: str, comma
         return End("signalled" if number else "exited", code, number, "")
     if by_signal and watch.set_up:
         return End("host_lost", None, None, f"the sandbox was killed from outside, by signal {by_signal}")
-    complaint = (records.file_read(f"{directory}/stderr") or b"").decode(errors="replace").strip()
+    complaint = watch.logs.complaint
     code = _shell_code(complaint, command)
     if code is not None:
         return End(

@@ -11,15 +11,15 @@ from typing import NamedTuple
 from kumoi.engines.sandbox import bubblewrap
 from kumoi.engines.sandbox.cgroups import group_enter
 from kumoi.engines.sandbox.task import Launched, Setting, Task
+from kumoi.engines.sandbox.volume import project_make, project_path
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 _SIGNALS_RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGCHLD)
-_PASSABLE = 0o011
 
 
 class Sandboxes(NamedTuple):
     """What all sandboxes share. `system` is the part of bubblewrap's arguments that never changes; `etc` and
-    `files` are where the project's user reaches the /etc for tasks and the projects' files."""
+    `files` are where the project's user reaches the /etc for tasks and the root of volumes."""
 
     bwrap: str
     etc: str
@@ -68,40 +68,13 @@ def launch(shared: Sandboxes, setting: Setting, task: Task, groups: list[str]) -
     return Launched(pid, os.pidfd_open(pid), stdout[0], stderr[0], status[0])
 
 
-def project_make(files_root: str, task: Task) -> None:
-    """Make the project's files directory if need be, and give it to the project's user.
-
-    Only the directory itself is ever touched, through descriptors that follow no link: what is in it
-    belongs to the tenant, who may put any trap there.
-    """
-    uid = task["uid"]
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    opened = [os.open(files_root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
-    try:
-        for name in (task["organization_id"], task["project_id"]):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o700, dir_fd=opened[-1])
-            opened.append(os.open(name, flags, dir_fd=opened[-1]))
-        if uid is None:
-            return
-        for descriptor in opened[:2]:
-            mode = os.fstat(descriptor).st_mode
-            if mode & _PASSABLE != _PASSABLE:
-                os.fchmod(descriptor, mode & 0o7777 | _PASSABLE)
-        if os.fstat(opened[2]).st_uid != uid:
-            os.fchown(opened[2], uid, uid)
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
-
-
 def _arguments(
     shared: Sandboxes, setting: Setting, task: Task, descriptors: bubblewrap.Descriptors
 ) -> list[str]:
     return bubblewrap.task_arguments(
         shared.system,
         shared.etc,
-        f"{shared.files}/{task['organization_id']}/{task['project_id']}",
+        project_path(shared.files, task["organization_id"], task["project_id"]),
         descriptors,
         task["environment"],
         network=task["network"],

@@ -41,6 +41,7 @@ from kumoi.engines.sandbox.nudges import Nudges
 from kumoi.engines.sandbox.recovery import attempt_resolve
 from kumoi.engines.sandbox.specs import project_uid
 from kumoi.engines.sandbox.task import Task
+from kumoi.engines.sandbox.volume import log_open, logs_remove
 from kumoi.model.jobs import AttemptOutcome
 from kumoi.model.routes import Endpoint
 from kumoi.model.time import US_PER_S
@@ -181,17 +182,31 @@ class LocalEngine(ABC):
             records.attempt_forget(self._layout, ref)
 
     def purge(self, refs: Sequence[str]) -> None:
-        """See `Engine.purge`. Keeps a name of what might still be asked to start."""
+        """See `Engine.purge`. Keeps a name of what might still be asked to start. EngineUnavailable if the
+        volumes of some are not mounted, after the others were removed."""
+        missing = []
         with self._lock:
             for ref in filter(ref_is_valid, refs):
                 record = records.record_read(f"{self._layout.done}/{ref}")
                 if record is None:
+                    continue
+                try:
+                    self._logs_remove(ref, record)
+                except OSError as error:
+                    missing.append(f"{ref} ({error})")
                     continue
                 until_us = (record.exit or {}).get("start_before_us")
                 if not isinstance(until_us, int):
                     until_us = _now_us() + TOMBSTONE_UNKNOWN_US
                 records.attempt_purge(self._layout, ref, until_us)
         self._sweep()
+        if missing:
+            raise EngineUnavailable(f"{len(missing)} attempts cannot be purged now, such as {missing[0]}")
+
+    def _logs_remove(self, ref: str, record: records.Record) -> None:
+        organization_id = _organization(record)
+        if organization_id is not None:
+            logs_remove(str(self._files_root), organization_id, ref)
 
     def renew(self, leases: Mapping[str, int]) -> None:
         """See `Engine.renew`."""
@@ -200,18 +215,25 @@ class LocalEngine(ABC):
                 records.lease_extend(self._layout, ref, expires_us)
 
     def log_read(self, ref: str, stream: Stream, offset: int, limit: int) -> LogChunk:
-        """See `Engine.log_read`."""
+        """See `Engine.log_read`. EngineUnavailable if the volume that holds the log is not mounted."""
         if not ref_is_valid(ref):
             return LogChunk(b"", offset, ended=True)
-        directory = Path(self._layout.attempt(ref))
         over = not Path(self._layout.live, ref).exists()
+        record = records.record_find(self._layout, ref)
+        organization_id = None if record is None else _organization(record)
+        if organization_id is None:
+            return LogChunk(b"", offset, ended=over)
         try:
-            file = os.open(directory / stream.value, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            file = log_open(str(self._files_root), organization_id, ref, stream.value)
         except FileNotFoundError:
             return LogChunk(b"", offset, ended=over)
+        except OSError as error:
+            raise EngineUnavailable(f"the log of {ref} cannot be reached: {error}") from error
         try:
             data = os.pread(file, limit, offset)
             at_end = offset + len(data) >= os.fstat(file).st_size
+        except OSError as error:
+            raise EngineUnavailable(f"the log of {ref} cannot be read: {error}") from error
         finally:
             os.close(file)
         return LogChunk(data, offset + len(data), ended=over and at_end)
@@ -376,6 +398,12 @@ def _names(directory: str) -> Iterator[str]:
     with os.scandir(directory) as entries:
         for entry in entries:
             yield entry.name
+
+
+def _organization(record: records.Record) -> str | None:
+    """Whose attempt it was; None if it never began."""
+    found = (record.start or {}).get("organization_id")
+    return found if isinstance(found, str) and ref_is_valid(found) else None
 
 
 def _exit_parse(record: dict[str, object]) -> ExitRecord:

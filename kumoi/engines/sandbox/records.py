@@ -5,7 +5,9 @@
     tasks/.ended/<ref>   the same file, moved here when it ended, until it is forgotten
     tasks/.done/<ref>    the same file, moved here when it was forgotten, until it is purged
     tasks/.purged/<ref>  microseconds UTC until which a purged attempt must be refused
-    tasks/<ref>/         made when first needed: stdout, stderr, lease (microseconds UTC), stop (JSON)
+    tasks/<ref>/         made when first needed: lease (microseconds UTC), stop (JSON)
+
+What it wrote to its streams is in its organization's volume (`kumoi.engines.sandbox.volume`).
 
 The record has a line of JSON when the attempt is about to start and one when it has ended, each durable
 before the next step. An attempt moves down this list, so whoever looks for it looks in this order; only one
@@ -101,6 +103,15 @@ def record_read(path: str) -> Record | None:
     lines = [value for line in content.split(b"\n") if line and (value := _object(line))]
     start = next((line for line in lines if "outcome" not in line), None)
     return Record(start, next((line for line in lines if "outcome" in line), None))
+
+
+def record_find(layout: Layout, ref: str) -> Record | None:
+    """The record of an attempt wherever it is: it moves down the list meanwhile, never up but to be told."""
+    for place in (layout.live, layout.ended, layout.done, layout.ended):
+        record = record_read(f"{place}/{ref}")
+        if record is not None:
+            return record
+    return None
 
 
 def record_append(layout: Layout, ref: str, line: dict[str, object]) -> None:

@@ -35,9 +35,7 @@ class Runtime(Protocol):
     ) -> Watch:
         """Who waits for it."""
 
-    def end_of(
-        self, status: int, watch: Watch, out_of_memory: bool, directory: str, command: list[str]
-    ) -> End:
+    def end_of(self, status: int, watch: Watch, out_of_memory: bool, command: list[str]) -> End:
         """How it ended, everything of it being gone."""
 
 
@@ -69,10 +67,8 @@ class Bubblewrap:
         /,
     ) -> Watch:
         """See `Runtime.watch`."""
-        return Watch(setting.layout, task, launched, oom, wake, told)
+        return Watch(setting, task, launched, oom, wake, told)
 
-    def end_of(
-        self, status: int, watch: Watch, out_of_memory: bool, directory: str, command: list[str]
-    ) -> End:
+    def end_of(self, status: int, watch: Watch, out_of_memory: bool, command: list[str]) -> End:
         """See `Runtime.end_of`."""
-        return end_of(status, watch, out_of_memory, directory, command[0])
+        return end_of(status, watch, out_of_memory, command[0])

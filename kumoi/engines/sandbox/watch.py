@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 from kumoi.engines.sandbox import records
-from kumoi.engines.sandbox.task import Launched, Task
+from kumoi.engines.sandbox.task import Launched, Setting, Task
+from kumoi.engines.sandbox.volume import log_create, logs_open
 
 US_PER_S = 1_000_000
 WALL_GRACE_S = 2.0
@@ -26,14 +27,19 @@ _CHUNK = 1 << 16
 class Logs:
     """Moves both streams from their pipes to files, up to a common limit; the rest is read and dropped."""
 
-    def __init__(self, layout: records.Layout, task: Task, stdout: int, stderr: int) -> None:
-        self._layout = layout
+    def __init__(self, files_root: str, task: Task, stdout: int, stderr: int) -> None:
         self._ref = task["ref"]
         self._names = {stdout: "stdout", stderr: "stderr"}
         self._files: dict[int, int] = {}
         self._room = task["log_bytes"]
+        self._directory: int | None = None
         self.open = {stdout, stderr}
         self.note = ""
+        self.complaint = ""
+        try:
+            self._directory = logs_open(files_root, task["organization_id"])
+        except OSError as error:
+            self._cut(error)
 
     def pump(self, pipe: int) -> bool:
         """Move what is there now; False when there is nothing (more)."""
@@ -48,20 +54,28 @@ class Logs:
     def _keep(self, pipe: int) -> int:
         if pipe not in self._files:
             first = os.read(pipe, min(_CHUNK, self._room))
-            if not first:
-                return 0
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-            directory = records.attempt_make(self._layout, self._ref)
-            self._files[pipe] = os.open(f"{directory}/{self._names[pipe]}", flags, 0o600)
-            return self._count(os.write(self._files[pipe], first))
+            return self._first(pipe, first) if first else 0
         try:
             return self._count(os.splice(pipe, self._files[pipe], min(_CHUNK, self._room)))
         except BlockingIOError:
             raise
         except OSError as error:
-            self._room = 0
-            self.note = f"log cut: {error.strerror}"
-            return 1
+            return self._cut(error)
+
+    def _first(self, pipe: int, content: bytes) -> int:
+        """Make the file of a stream that has something to say."""
+        assert self._directory is not None
+        try:
+            self._files[pipe] = log_create(self._directory, self._ref, self._names[pipe])
+            return self._count(os.write(self._files[pipe], content))
+        except OSError as error:
+            return self._cut(error)
+
+    def _cut(self, error: OSError) -> int:
+        """Keep no more."""
+        self._room = 0
+        self.note = f"log cut: {error.strerror or error}"
+        return 1
 
     def _count(self, moved: int) -> int:
         self._room -= moved
@@ -70,13 +84,22 @@ class Logs:
         return moved
 
     def close(self) -> None:
-        """Move what is left after every writer is gone, and let go of pipes and files."""
+        """Move what is left after every writer is gone, and let go of pipes and files.
+
+        `complaint` is then the beginning of what was written to the standard error.
+        """
         pipes = tuple(self._names)
         for pipe in pipes:
             while self.pump(pipe):
                 pass
-        for descriptor in (*pipes, *self._files.values()):
-            os.close(descriptor)
+        for pipe, file in self._files.items():
+            if self._names[pipe] == "stderr":
+                with contextlib.suppress(OSError):
+                    self.complaint = os.pread(file, _CHUNK, 0).decode(errors="replace").strip()
+        for descriptor in (*pipes, *self._files.values(), self._directory):
+            if descriptor is not None:
+                with contextlib.suppress(OSError):  # what could not be written is told at the end
+                    os.close(descriptor)
 
 
 class Watch:
@@ -88,7 +111,7 @@ class Watch:
 
     def __init__(
         self,
-        layout: records.Layout,
+        setting: Setting,
         task: Task,
         launched: Launched,
         oom: int | None,
@@ -99,7 +122,7 @@ class Watch:
         self.exit_code: int | None = None
         self.ended_us = 0
         self.set_up = False
-        self._directory = layout.attempt(task["ref"])
+        self._directory = setting.layout.attempt(task["ref"])
         self._launched = launched
         self._pidfd = launched.pidfd
         self._poll = select.poll()
@@ -111,7 +134,7 @@ class Watch:
         self._term_due = False
         self._status = b""
         self._on_set_up = on_set_up
-        self.logs = Logs(layout, task, launched.stdout, launched.stderr)
+        self.logs = Logs(setting.files_root, task, launched.stdout, launched.stderr)
 
     def wait(self) -> None:
         """Return when bubblewrap has exited; processes of the sandbox may still be dying."""

@@ -88,6 +88,7 @@ def run(setting: Setting, task: Task, lock: int, wake: int) -> None:
         "version": records.VERSION,
         "pid": os.getpid(),
         "boot_id": setting.boot_id,
+        "organization_id": task["organization_id"],
         "started_us": started_us,
         "start_before_us": task["start_before_us"],
     }
@@ -140,7 +141,7 @@ def nudge_send(path: str) -> None:
 
 
 def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict[str, object]:
-    layout, ref, groups = setting.layout, task["ref"], setting.hierarchy
+    ref, groups = task["ref"], setting.hierarchy
     oom, entered = None, []
     try:
         if groups is not None:
@@ -176,7 +177,7 @@ def _supervise(setting: Setting, task: Task, wake: int, started_us: int) -> dict
             details.append("some of its processes cannot be killed")
     if oom is not None:
         os.close(oom)
-    end = setting.runtime.end_of(status, watch, out_of_memory, layout.attempt(ref), task["command"])
+    end = setting.runtime.end_of(status, watch, out_of_memory, task["command"])
     return records.exit_line(
         end.outcome,
         started_us=None if end.outcome == "start_failed" else started_us,

@@ -11,6 +11,7 @@ from kumoi.store.notice_targets import target_seal_name
 from kumoi.store.schema import AnyRow
 from kumoi.store.secrets import secret_seal_name
 from kumoi.store.specs import spec_seal_name
+from kumoi.store.volumes.rows import volume_seal_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +30,5 @@ SEALED_TABLES = (
         for table in (schema.jobs, schema.services, schema.revisions)
     ),
     SealedTable(schema.secrets, lambda row: secret_seal_name(row.organization_id, row.project_id, row.name)),
+    SealedTable(schema.volumes, lambda row: volume_seal_name(row.organization_id)),
 )

@@ -22,6 +22,7 @@ from kumoi.store.schema.records import (
     log_witnesses,
     refusals,
     secrets,
+    volumes,
 )
 from kumoi.store.schema.services import (
     replica_is_live,
@@ -119,4 +120,5 @@ __all__ = [
     "tokens",
     "tombstones",
     "usage_intervals",
+    "volumes",
 ]

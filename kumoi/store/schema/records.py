@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Index,
     Integer,
@@ -32,6 +33,20 @@ secrets = Table(
     UniqueConstraint("project_id", "name"),
     sealed_with("secrets"),
     Index(None, "organization_id", "key_version", "id"),
+)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    # The organization.
+    Column("id", String(40), primary_key=True),
+    ref("organization_id", "organizations"),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("key_version", Integer, nullable=False),
+    us("created_us"),
+    sealed_with("volumes"),
+    Index(None, "organization_id", "key_version", "id"),
+    CheckConstraint("id = organization_id", name="one"),
 )
 
 events = Table(

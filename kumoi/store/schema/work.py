@@ -288,6 +288,7 @@ tombstones = Table(
     Column("ref", String(40), primary_key=True),
     Column("engine", String(63), nullable=False),
     Column("incarnation", String(40), nullable=False),
+    Column("organization_id", String(40), nullable=False),
     us("ended_us"),
     Column("purged", Boolean, nullable=False, server_default=text("false")),
     Index(

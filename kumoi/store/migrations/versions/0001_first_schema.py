@@ -248,6 +248,7 @@ def upgrade() -> None:
         sa.Column("ref", sa.String(length=40), nullable=False),
         sa.Column("engine", sa.String(length=63), nullable=False),
         sa.Column("incarnation", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("ended_us", sa.BigInteger(), nullable=False),
         sa.Column("purged", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.PrimaryKeyConstraint("ref", name=op.f("pk_tombstones")),
@@ -818,6 +819,30 @@ def upgrade() -> None:
         op.f("ix_usage_intervals_project_id_end_us"),
         "usage_intervals",
         ["project_id", "end_us"],
+        unique=False,
+    )
+    op.create_table(
+        "volumes",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("organization_id", sa.String(length=40), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("key_version", sa.Integer(), nullable=False),
+        sa.Column("created_us", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("id = organization_id", name=op.f("ck_volumes_one")),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "key_version"],
+            ["organization_keys.organization_id", "organization_keys.number"],
+            name="fk_volumes_key_version",
+        ),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organizations.id"], name=op.f("fk_volumes_organization_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_volumes")),
+    )
+    op.create_index(
+        op.f("ix_volumes_organization_id_key_version_id"),
+        "volumes",
+        ["organization_id", "key_version", "id"],
         unique=False,
     )
     op.create_table(
