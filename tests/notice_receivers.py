@@ -4,9 +4,9 @@
     python notice_receivers.py mail JOURNAL [CERTIFICATE]
 
 Each says its port, and writes what it got to JOURNAL as JSON lines. A webhook's path, or the local part of a
-mail address, says how it behaves: `lose` takes a notice and loses its answer the first time, `hang` never
-answers, `trickle` answers a byte at a time, `endless` answers without end, `redirect` leads to `ok`, `fail`
-and `refuse` do not take it.
+mail address, says how it behaves: `lose` takes a notice and loses its answer the first time, `stall` does not
+answer the first time, `hang` never; `trickle` answers a byte at a time, `endless` answers without end,
+`redirect` leads to `ok`, `fail` and `refuse` do not take it.
 """
 
 import asyncio
@@ -136,6 +136,11 @@ def webhook_serve(journal: Path, certificate: str | None) -> None:
         def lose(self, times: int) -> None:
             if times > 1:
                 self.answer(204)
+
+        def stall(self, times: int) -> None:
+            if times == 1:
+                never.wait()
+            self.answer(204)
 
         def fail(self, _times: int) -> None:
             self.answer(500)

@@ -33,19 +33,28 @@ class Plane:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(directory)]
-        with (directory / "plane.log").open("wb") as log:
+        quick = {"KUMOI_LOG_INTERVAL_S": "0.2", "KUMOI_GATEWAY": "no", "KUMOI_VOLUME_ENCRYPTION": "no"}
+        self.variables = quick | variables
+        self.start()
+
+    def start(self) -> None:
+        """Start the plane, or start it again over what it left."""
+        command = [sys.executable, "-m", "kumoi.main", "up", "--data-dir", str(self.data_dir)]
+        with (self.data_dir / "plane.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--listen", self.url.removeprefix("http://")],
-                env=os.environ
-                | {"KUMOI_LOG_INTERVAL_S": "0.2", "KUMOI_GATEWAY": "no", "KUMOI_VOLUME_ENCRYPTION": "no"}
-                | variables,
+                env=os.environ | self.variables,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
         assert self.process.stdout is not None
-        assert "is ready" in self.process.stdout.readline(), (directory / "plane.log").read_text()
+        assert "is ready" in self.process.stdout.readline(), (self.data_dir / "plane.log").read_text()
+
+    def kill(self) -> None:
+        """End it at once, wherever it is."""
+        self.process.kill()
+        self.process.communicate(timeout=WAIT_S)
 
     def kumoi(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "kumoi.main", *words, "--url", self.url]

@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -27,7 +27,7 @@ class MailRelay:
     trust: ssl.SSLContext
     is_tls: bool = False
     is_starttls: bool = True
-    login: tuple[str, str] | None = None
+    login: tuple[str, str] | None = field(default=None, repr=False)
 
 
 def mail_send(relay: MailRelay, address: str, notice: Notice, target_id: str) -> None:
