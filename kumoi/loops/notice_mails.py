@@ -13,7 +13,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
-from kumoi.loops.notice_sending import LANGUAGES, SEND_S, Notice, NotSent
+from kumoi.loops.notice_sending import LANGUAGES, SEND_S, Notice, NotSent, Trust
 from kumoi.model.time import time_format
 
 
@@ -24,7 +24,7 @@ class MailRelay:
     host: str
     port: int
     sender: str
-    trust: ssl.SSLContext
+    trust: Trust
     is_tls: bool = False
     is_starttls: bool = True
     login: tuple[str, str] | None = field(default=None, repr=False)
@@ -100,13 +100,13 @@ def _connected(relay: MailRelay) -> Iterator[smtplib.SMTP]:
     """A connection to the relay, with TLS."""
     name = relay.sender.rpartition("@")[2]
     smtp = (
-        _TimedTls(relay.host, relay.port, name, timeout=SEND_S, context=relay.trust)
+        _TimedTls(relay.host, relay.port, name, timeout=SEND_S, context=relay.trust.context)
         if relay.is_tls
         else _Timed(relay.host, relay.port, name, timeout=SEND_S)
     )
     try:
         if not relay.is_tls and relay.is_starttls:
-            smtp.starttls(context=relay.trust)
+            smtp.starttls(context=relay.trust.context)
         yield smtp
         # What was taken stays taken, however the server says good-bye.
         with contextlib.suppress(smtplib.SMTPException, OSError):

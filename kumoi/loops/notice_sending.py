@@ -2,9 +2,10 @@
 
 import gettext
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,21 @@ SEND_S = 10.0
 LANGUAGES = ("ja", "en")
 _LOCALE_DIR = Path(kumoi.__file__).parent / "locale"
 _WITNESSES_LINK = "/log/witnesses"
+
+
+class Trust:
+    """Whom TLS trusts: the system's authorities and those in `ca_file`. Read when first needed."""
+
+    def __init__(self, ca_file: str = "") -> None:
+        self._ca_file = ca_file
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        """The context of a client that checks names. Raises OSError where the file holds no certificate."""
+        made = ssl.create_default_context()
+        if self._ca_file:
+            made.load_verify_locations(self._ca_file)
+        return made
 
 
 class NotSent(Exception):

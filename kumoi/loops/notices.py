@@ -7,7 +7,6 @@ hostile receivers keep only each other waiting.
 
 import logging
 import queue
-import ssl
 import threading
 import zlib
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from kumoi.core.notice_addresses import NoticeRules
 from kumoi.core.notices import Due, retry_decide, sendings_choose
 from kumoi.loops.context import LoopContext
 from kumoi.loops.notice_mails import MailRelay, mail_send
-from kumoi.loops.notice_sending import NotSent, notice_make
+from kumoi.loops.notice_sending import NotSent, Trust, notice_make
 from kumoi.loops.notice_webhooks import webhook_send
 from kumoi.model.notices import NoticeChannel, NoticeKind
 from kumoi.store.keys.errors import KeyFailure, KeyWithdrawn
@@ -44,7 +43,7 @@ class NoticeWays:
     """How notices leave: where they may go, whom TLS trusts, and the mail relay if there is one."""
 
     rules: NoticeRules
-    trust: ssl.SSLContext
+    trust: Trust
     relay: MailRelay | None = None
 
 
@@ -127,7 +126,7 @@ def _try(ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
         raise NotSent("its secret cannot be opened: the key of the organization is withdrawn") from error
     except KeyFailure as error:
         raise NotSent("its secret cannot be opened") from error
-    webhook_send(row.address, secret, notice, context.clock_us(), ways.rules, ways.trust)
+    webhook_send(row.address, secret, notice, context.clock_us(), ways.rules, ways.trust.context)
 
 
 def _end(row: AnyRow, failure: str, now_us: int) -> SendingEnd:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from kumoi.core.notice_addresses import NoticeRules, is_mail_address, networks_parse
 from kumoi.loops.notice_mails import MailRelay
+from kumoi.loops.notice_sending import Trust
 from kumoi.loops.notices import NoticeWays
 from kumoi.model.settings import Settings
 
@@ -18,14 +19,21 @@ def notice_ways_build(settings: Settings) -> NoticeWays:
         networks = networks_parse(settings.notice_networks)
     except ValueError as error:
         raise ValueError(f"notice_networks must be networks such as 10.1.0.0/16: {error}") from None
-    trust = ssl.create_default_context()
+    trust = Trust(settings.notice_ca_file)
     if settings.notice_ca_file:
-        trust.load_verify_locations(settings.notice_ca_file)
+        _certificates_check(settings.notice_ca_file)
     relay = _relay(settings, trust) if settings.smtp_url else None
     return NoticeWays(NoticeRules(networks, has_mail=relay is not None), trust, relay)
 
 
-def _relay(settings: Settings, trust: ssl.SSLContext) -> MailRelay:
+def _certificates_check(path: str) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise ValueError(f"{path} must hold certificates in PEM: {error.reason or error}") from None
+
+
+def _relay(settings: Settings, trust: Trust) -> MailRelay:
     url = urlsplit(settings.smtp_url)
     if url.scheme not in _PORTS or not url.hostname or url.username or url.path.strip("/"):
         raise ValueError(

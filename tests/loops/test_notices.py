@@ -5,7 +5,6 @@ import json
 import re
 import smtplib
 import socket
-import ssl
 import subprocess
 import threading
 import time
@@ -25,7 +24,7 @@ from kumoi.core.notice_addresses import NoticeRules, networks_parse
 from kumoi.core.notices import GIVE_UP_S, SLOTS_ORGANIZATION
 from kumoi.loops import notice_mails, notice_webhooks
 from kumoi.loops.notice_mails import MailRelay
-from kumoi.loops.notice_sending import NotSent
+from kumoi.loops.notice_sending import NotSent, Trust
 from kumoi.loops.notice_webhooks import EnteringBackend
 from kumoi.loops.notices import NoticesMemory, NoticeWays, notices_activate
 from kumoi.model.ids import IdKind
@@ -47,7 +46,7 @@ WAIT_S = 20
 class Notified:
     """A region whose organizations have targets, and its loop of notices until it is killed."""
 
-    def __init__(self, world: World, trust: ssl.SSLContext) -> None:
+    def __init__(self, world: World, trust: Trust) -> None:
         self.world, self.region = world, world.region
         self.fence = next(iter(world.fences.values()))
         self.ways = NoticeWays(LOOPBACK, trust)
@@ -130,14 +129,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trust(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.load_verify_locations(certificate)
-    return context
+def trust(certificate: Path) -> Trust:
+    return Trust(str(certificate))
 
 
 @pytest.fixture
-def notified(world: World, trust: ssl.SSLContext) -> Notified:
+def notified(world: World, trust: Trust) -> Notified:
     return Notified(world, trust)
 
 
@@ -279,7 +276,7 @@ def test_an_answer_without_end_is_not_read(notified: Notified, webhook: Receiver
 
 
 def test_a_certificate_that_does_not_verify_gets_nothing(notified: Notified, webhook: Receiver) -> None:
-    notified.ways = replace(notified.ways, trust=ssl.create_default_context())
+    notified.ways = replace(notified.ways, trust=Trust())
     notified.target(webhook.url("ok"))
     notified.tell()
     assert notified.until(notified.failure) == "its certificate does not verify"
@@ -349,7 +346,7 @@ class TestKilled:
         raise AssertionError(notified.sendings())
 
     def test_nothing_is_lost_and_repeats_have_the_same_ids(
-        self, sqlite_store: Store, tmp_path: Path, certificate: Path, trust: ssl.SSLContext
+        self, sqlite_store: Store, tmp_path: Path, certificate: Path, trust: Trust
     ) -> None:
         at, after, deaths = 1, False, 0
         while True:
@@ -380,13 +377,11 @@ class TestKilled:
         assert deaths >= 10
 
 
-def relay(trust: ssl.SSLContext, server: Receiver, **more: Any) -> MailRelay:
+def relay(trust: Trust, server: Receiver, **more: Any) -> MailRelay:
     return MailRelay("localhost", server.port, "kumoi@region.example", trust, login=LOGIN, **more)
 
 
-def test_mail_goes_over_starttls_in_both_languages(
-    notified: Notified, mail: Receiver, trust: ssl.SSLContext
-) -> None:
+def test_mail_goes_over_starttls_in_both_languages(notified: Notified, mail: Receiver, trust: Trust) -> None:
     notified.ways = replace(notified.ways, relay=relay(trust, mail))
     target = notified.target("ops@acme.example")
     notice = notified.tell(NoticeKind.ACCESS_REQUEST, reason="disk 7 is failing\r\nBcc: all@acme.example")
@@ -404,7 +399,7 @@ def test_mail_goes_over_starttls_in_both_languages(
 
 
 def test_a_mail_whose_answer_was_lost_is_sent_again_with_the_same_id(
-    notified: Notified, mail: Receiver, trust: ssl.SSLContext
+    notified: Notified, mail: Receiver, trust: Trust
 ) -> None:
     notified.ways = replace(notified.ways, relay=relay(trust, mail))
     notified.target("lose@acme.example")
@@ -417,7 +412,7 @@ def test_a_mail_whose_answer_was_lost_is_sent_again_with_the_same_id(
 
 
 def test_a_mail_server_that_refuses_or_hangs_is_told_of(
-    notified: Notified, mail: Receiver, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    notified: Notified, mail: Receiver, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notified.ways = replace(notified.ways, relay=relay(trust, mail))
     notified.target("refuse@acme.example")
@@ -435,7 +430,7 @@ def test_a_mail_server_that_refuses_or_hangs_is_told_of(
 @pytest.mark.parametrize(
     ("given", "failure"),
     [
-        ({"trust": ssl.create_default_context()}, "the mail server's certificate does not verify"),
+        ({"trust": Trust()}, "the mail server's certificate does not verify"),
         ({"login": ("kumoi", "wrong")}, "the mail server answered 535"),
         ({"login": None}, "the mail server answered 530"),
         ({"is_starttls": False}, "the mail server offers no STARTTLS or no login"),
@@ -443,7 +438,7 @@ def test_a_mail_server_that_refuses_or_hangs_is_told_of(
     ],
 )
 def test_mail_leaves_as_the_settings_say_or_not_at_all(
-    notified: Notified, mail: Receiver, trust: ssl.SSLContext, given: dict[str, Any], failure: str
+    notified: Notified, mail: Receiver, trust: Trust, given: dict[str, Any], failure: str
 ) -> None:
     notified.ways = replace(notified.ways, relay=replace(relay(trust, mail), **given))
     notified.target("ops@acme.example")
@@ -453,7 +448,7 @@ def test_mail_leaves_as_the_settings_say_or_not_at_all(
 
 
 def test_a_server_without_starttls_gets_no_mail_unless_it_may(
-    notified: Notified, tmp_path: Path, trust: ssl.SSLContext
+    notified: Notified, tmp_path: Path, trust: Trust
 ) -> None:
     plain = Receiver("mail", tmp_path)
     try:
@@ -470,9 +465,7 @@ def test_a_server_without_starttls_gets_no_mail_unless_it_may(
         plain.end()
 
 
-def test_a_server_that_speaks_a_byte_at_a_time_is_cut(
-    trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_speaks_a_byte_at_a_time_is_cut(trust: Trust, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notice_mails, "SEND_S", 0.5)
     never, listening = threading.Event(), socket.create_server(("127.0.0.1", 0))
 

@@ -144,6 +144,7 @@ def test_what_was_under_way_when_the_plane_was_killed_is_sent_again_under_its_id
     [
         ({"notice_networks": "10.0.0.1/8"}, "notice_networks"),
         ({"notice_networks": "home"}, "notice_networks"),
+        ({"notice_ca_file": __file__}, "certificates"),
         ({"smtp_url": "smtp://user:word@host", "smtp_from": "a@b"}, "smtp_url"),
         ({"smtp_url": "http://host", "smtp_from": "a@b"}, "smtp_url"),
         ({"smtp_url": "smtp://host"}, "smtp_from"),
