@@ -77,7 +77,11 @@ class _Timed(smtplib.SMTP):
         self._cut = threading.Timer(SEND_S, self._end)
         self._cut.daemon = True
         self._cut.start()
-        return super().connect(host, port, source_address)
+        try:
+            return super().connect(host, port, source_address)
+        except BaseException:
+            self._cut.cancel()
+            raise
 
     def close(self) -> None:
         if self._cut is not None:

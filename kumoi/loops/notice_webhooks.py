@@ -8,8 +8,10 @@ no body read, and everything together ends in time.
 import base64
 import hashlib
 import hmac
+import queue
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -34,6 +36,7 @@ class EnteringBackend(DeadlineBackend):
 
     def __init__(self, end_s: float, rules: NoticeRules, *, is_plain: bool) -> None:
         super().__init__(end_s)
+        self._until_s = end_s
         self._rules = rules
         self._is_plain = is_plain
 
@@ -54,8 +57,7 @@ class EnteringBackend(DeadlineBackend):
         raise failed
 
     def _addresses(self, host: str, port: int) -> list[str]:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        addresses = _resolve(host, port, self._until_s - time.monotonic())
         for address in addresses:
             if not is_entered(address.partition("%")[0], self._rules, is_plain=self._is_plain):
                 raise NotSent("its address is not a public one")
@@ -113,6 +115,27 @@ def _post(
     parts = httpcore.URL(scheme=url.scheme, host=url.host, port=url.port, target=url.target)
     with http.stream("POST", parts, headers=headers, content=body) as answer:
         return answer.status
+
+
+def _resolve(host: str, port: int, within_s: float) -> list[str]:
+    """The addresses of a name. No look-up can be ended: one that takes too long is left alone."""
+    told: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            told.put(list(dict.fromkeys(str(entry[4][0]) for entry in found)))
+        except (OSError, UnicodeError) as error:
+            told.put(error)
+
+    threading.Thread(target=look_up, name="notice-name", daemon=True).start()
+    try:
+        answer = told.get(timeout=max(0.0, within_s))
+    except queue.Empty:
+        raise NotSent("its name is not found in time") from None
+    if isinstance(answer, list):
+        return answer
+    raise NotSent("its name has no address") from answer
 
 
 def _is_own(address: str) -> bool:

@@ -33,6 +33,7 @@ from kumoi.store import schema
 from kumoi.store.database import Store
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
+from kumoi.store.keys.errors import KeyWithdrawn
 from kumoi.store.notice_targets import target_seal_name
 from kumoi.store.notices import notice_row
 
@@ -510,6 +511,35 @@ def test_a_name_with_any_closed_address_is_not_connected_to(
     with pytest.raises(NotSent, match=failure):
         backend.connect_tcp("rebinding.example", 443)
     assert looked == ["rebinding.example"], "the name was looked up once"
+
+
+def test_a_look_up_that_takes_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answered.wait(WAIT_S) and [])
+    backend = EnteringBackend(time.monotonic() + 0.2, NoticeRules(), is_plain=False)
+    with pytest.raises(NotSent, match="not found in time"):
+        backend.connect_tcp("slow.example", 443)
+    answered.set()
+
+
+def test_while_the_key_is_withdrawn_webhooks_wait(
+    notified: Notified, webhook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = notified.context.keys
+    notified.target(webhook.url("ok"))
+    ring.forget(notified.one, "by its administrator")
+
+    def load(organization_id: str) -> None:
+        raise KeyWithdrawn(organization_id, "by its administrator")
+
+    monkeypatch.setattr(ring, "load", load)
+    notified.tell()
+    failure = "its secret cannot be opened: the key of the organization is withdrawn"
+    assert notified.until(notified.failure) == failure
+    monkeypatch.undo()
+    notified.world.clock.pass_s(5)
+    notified.until(lambda: notified.states() == ["delivered"])
+    assert len(webhook.got()) == 1
 
 
 def test_this_machines_own_address_is_known() -> None:

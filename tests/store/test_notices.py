@@ -9,8 +9,9 @@ from region_rows import T0_US, RegionRows
 
 from kumoi.model.ids import IdKind
 from kumoi.model.notices import CHOICES, NoticeKind
-from kumoi.store import notices, schema
+from kumoi.store import notice_targets, notices, schema
 from kumoi.store.database import Store
+from kumoi.store.errors import DuplicateRow, ImpossibleState
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
 from kumoi.store.notices import SendingEnd, notice_expand, notice_row, notices_drop
@@ -128,3 +129,47 @@ def test_what_nobody_waits_for_is_dropped_in_time(outbox: Outbox) -> None:
     assert outbox.store.transact_wait(None, notices_drop, T0_US, 10) == 0, "it is young"
     assert outbox.store.transact_wait(None, notices_drop, LATER_US, 10) == 1
     assert outbox.sendings() == []
+
+
+def test_targets_are_counted_listed_and_removed_with_their_sendings(outbox: Outbox) -> None:
+    first, second = (outbox.target(outbox.one, f"{name}@one.example") for name in ("a", "b"))
+    outbox.target(outbox.two, "a@two.example")
+    outbox.notice(NoticeKind.BREAK_GLASS, outbox.one)
+    outbox.expand()
+    transact, read = outbox.store.transact_wait, outbox.store.read_wait
+    assert transact(None, notice_targets.target_count, outbox.one) == 2
+    page = read(notice_targets.target_list, outbox.one, 1, None)
+    assert [target.id for target in page] == [first]
+    assert [target.id for target in read(notice_targets.target_list, outbox.one, 9, first)] == [second]
+    listed = read(notices.sending_list, outbox.one, 9, None)
+    assert {sending.target for sending in listed} == {first, second}
+    assert read(notices.sending_list, outbox.one, 9, listed[-1].id) == []
+    assert [transact(None, notice_targets.target_delete, first) for _ in range(2)] == [True, False]
+    assert read(notice_targets.target_get, first) is None
+    assert [sending.target for sending in read(notices.sending_list, outbox.one, 9, None)] == [second]
+
+
+def test_an_address_is_a_target_of_an_organization_once(outbox: Outbox) -> None:
+    outbox.target(outbox.one, "a@one.example")
+    outbox.target(outbox.two, "a@one.example")
+    with pytest.raises(DuplicateRow):
+        outbox.target(outbox.one, "a@one.example")
+
+
+def test_the_last_trial_is_known(outbox: Outbox) -> None:
+    target = outbox.target(outbox.one, "a@one.example")
+    read = outbox.store.read_wait
+    assert read(notice_targets.trial_latest_us, target) == 0
+    for at_us in (T0_US + 5, T0_US + 2):
+        notice = outbox.notice(NoticeKind.TRIAL, outbox.one, at_us=at_us)
+        row = notices.sending_row(notice, at_us, target, outbox.one)
+        outbox.region.write(schema.notice_sendings, row)
+    assert read(notice_targets.trial_latest_us, target) == T0_US + 5
+
+
+def test_a_webhook_without_a_secret_is_refused(outbox: Outbox) -> None:
+    row = {"id": id_new(IdKind.NOTICE_TARGET), "organization_id": outbox.one, "channel": "webhook"}
+    with pytest.raises(ImpossibleState):
+        outbox.region.write(
+            schema.notice_targets, row | {"address": "https://a/", "kinds": "[]", "created_us": T0_US}
+        )

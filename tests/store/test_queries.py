@@ -20,6 +20,7 @@ from kumoi.store import (
     attempts,
     hosts,
     jobs,
+    notices,
     orphans,
     placement,
     placement_read,
@@ -33,7 +34,7 @@ from kumoi.store.attempts import AttemptEnd
 from kumoi.store.database import Store
 from kumoi.store.events import event_list, event_list_logged
 from kumoi.store.ids import id_new, ids_new
-from kumoi.store.log import log_append
+from kumoi.store.log import event_waiting_since, log_append
 from kumoi.store.writer import insert_many
 
 JOBS = 100_000
@@ -48,11 +49,12 @@ LARGE = {
     *("jobs", "job_dependencies", "tasks", "attempts", "attempt_devices", "events", "usage_intervals"),
     *("idempotency_keys", "plans", "tombstones", "log_tiles", "log_bundles"),
     *("services", "revisions", "replicas", "scalings", "service_routes"),
+    *("notices", "notice_sendings"),
 }
 SERVICE = ServiceSpec(RevisionSpec(8_080, ("serve",)), "web")
 PARTIAL = re.compile(
     r"USING (COVERING )?INDEX (ix_tasks_queue|ix_jobs_(pending|waiting|ended)|ix_attempts_(live|log|due)"
-    r"|ix_attempts_engine|ix_tombstones_kept|ix_events_unlogged|uq_attempts_live_task|ix_attempt_devices_held)"
+    r"|ix_attempts_engine|ix_tombstones_kept|ix_notices_unexpanded|ix_notice_sendings_due|ix_events_unlogged|uq_attempts_live_task|ix_attempt_devices_held)"
 )
 
 
@@ -254,6 +256,15 @@ QUERIES: dict[str, Any] = {
     "routes_claim": lambda c, f: services.routes_claim(c, f.service, f.region.projects["one"], SERVICE),
     "event_list": lambda c, f: event_list(c, f.region.organizations["one"], 100, None),
     "event_list_logged": lambda c, f: event_list_logged(c, f.region.organizations["one"], 5, 100),
+    "event_waiting_since": lambda c, f: event_waiting_since(c),
+    "notice_expand": lambda c, f: notices.notice_expand(c, T0_US),
+    "sendings_due": lambda c, f: notices.sendings_due(c, T0_US, 1_000),
+    "sendings_get": lambda c, f: notices.sendings_get(c, f.job_ids[:32]),
+    "sendings_record": lambda c, f: notices.sendings_record(
+        c, [notices.SendingEnd(one, T0_US, is_delivered=True) for one in f.job_ids[:10]]
+    ),
+    "sending_list": lambda c, f: notices.sending_list(c, f.region.organizations["one"], 100, None),
+    "notices_drop": lambda c, f: notices.notices_drop(c, T0_US, 500),
     "log_append": lambda c, f: log_append(
         c,
         "o",
@@ -272,6 +283,7 @@ SORTED_BY_INDEX = (
     "scaling_list",
     "event_list",
     "event_list_logged",
+    "sending_list",
 )
 
 

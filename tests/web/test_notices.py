@@ -54,7 +54,7 @@ def test_a_webhook_is_added_tried_and_removed(world: Any, tenant: tuple[str, str
 
     sending = world.wait(given_up)
     assert (sending["id"], sending["attempts"]) == (tried.json()["id"], 1)
-    assert sending["failure"] == "it does not answer"
+    assert sending["failure"] == "its name has no address"
     assert world.api(token, "DELETE", f"/v1/notice-targets/{target['id']}").status_code == 204
     assert world.api(token, "GET", path).json()["items"] == []
     told = events(world, token, organization)
