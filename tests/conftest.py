@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 from postgres_server import PostgresServer, place_quick, postgres_lacking
+from softhsm import MODULE, SoftTokens
 
 from kumoi.store.database import Store
 
@@ -87,3 +88,11 @@ def store(database_url: str) -> Iterator[Store]:
     opened = Store(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def soft_tokens(tmp_path_factory: pytest.TempPathFactory) -> SoftTokens:
+    """Tokens of SoftHSM; skips where it is not installed."""
+    if not MODULE.exists():
+        pytest.skip("softhsm2 is not installed")
+    return SoftTokens(tmp_path_factory.mktemp("softhsm"))

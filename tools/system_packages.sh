@@ -28,6 +28,8 @@ need iproute2 command -v ip
 # The independent verifier of the log, which tests hold against a running plane (ADR 0024).
 need golang-go command -v go
 need golang-golang-x-mod-dev test -d /usr/share/gocode/src/golang.org/x/mod/sumdb
+# A token for tests of keys that tenants hold.
+need softhsm2 test -f /usr/lib/softhsm/libsofthsm2.so
 need haproxy sh -c 'command -v haproxy || test -x /usr/sbin/haproxy'
 
 [ ${#packages[@]} -eq 0 ] && exit 0

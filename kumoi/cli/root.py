@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "pool": Entry("kumoi.cli.pools:pool", "Pools of machines."),
     "plan": Entry("kumoi.cli.plans:plan", "What placement decided."),
     "replay": Entry("kumoi.main.replay:replay", "Decide a recorded placement again, and compare."),
+    "key": Entry("kumoi.cli.keys:key", "The key that everything of an organization is sealed with."),
     "site": Entry("kumoi.cli.sites:site", "Sites."),
     "capacity": Entry("kumoi.cli.capacity:capacity", "Theoretical peaks against the criteria of the policy."),
     "capacity-plan": Entry("kumoi.cli.capacity_plans:capacity_plan", "Plans of capacity."),

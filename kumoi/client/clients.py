@@ -11,6 +11,7 @@ from kumoi.client.drivers import AsyncDriver, Endpoint, SyncDriver
 from kumoi.client.files import Files
 from kumoi.client.groups import D, Group, Operation
 from kumoi.client.jobs import Jobs
+from kumoi.client.keys import Keys, PlatformKeys
 from kumoi.client.log import Log
 from kumoi.client.machines import Autoscales, Machines
 from kumoi.client.notices import Notices, NoticeTargets
@@ -43,6 +44,8 @@ class _Client(Group[D], Generic[D]):
         self.scalings: Scalings[D] = Scalings(driver)
         self.files: Files[D] = Files(driver)
         self.secrets: Secrets[D] = Secrets(driver)
+        self.keys: Keys[D] = Keys(driver)
+        self.platform_key: PlatformKeys[D] = PlatformKeys(driver)
         self.sites: Sites[D] = Sites(driver)
         self.pools: Pools[D] = Pools(driver)
         self.autoscales: Autoscales[D] = Autoscales(driver)

@@ -23,6 +23,7 @@ from kumoi.loops.context import LoopContext, Retention
 from kumoi.loops.gateway_link import GatewayLink
 from kumoi.loops.hosts import hosts_activate
 from kumoi.loops.jobs import jobs_activate
+from kumoi.loops.keys import WATCH_S, KeyWatch, keys_activate
 from kumoi.loops.ledger import ledger_activate
 from kumoi.loops.log_gaps import LogGapsMemory, log_gaps_activate
 from kumoi.loops.machines import machines_activate
@@ -50,6 +51,7 @@ from kumoi.store.files import FileStore
 from kumoi.store.keys.encryption import KeyEncryptions
 from kumoi.store.keys.platform import PlatformKeys, key_file_ensure, key_file_read
 from kumoi.store.keys.ring import KeyRing
+from kumoi.store.keys.tokens import Tokens
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
 from kumoi.store.volumes.mounts import volumes_open
@@ -82,7 +84,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     if not rules.witnesses:
         store.transact_wait(None, published_forget)
     region = _region(founded, settings.origin, vkey_format(signer.key), rules, quorum)
-    ring = KeyRing(store, KeyEncryptions(platform_keys))
+    ring = KeyRing(store, KeyEncryptions(platform_keys, _tokens_read(settings)))
     volumes = volumes_open(settings.data_dir, store, ring, encrypted=settings.volume_encryption)
     engines = _engines_build(settings, founded.incarnation)
     providers = _providers_build(settings)
@@ -109,8 +111,9 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     link = GatewayLink(
         child.control, plane.clock_us, lambda: nudge("services"), child if settings.gateway else None
     )
-    loops = _loops_build(context, link, signer, quorum, ways, settings)
-    runner = Runner(store, loops, beside=(link, volumes))
+    watch = KeyWatch(store, ring, nudge)
+    loops = _loops_build(context, link, signer, quorum, ways, watch, settings)
+    runner = Runner(store, loops, beside=(link, volumes, watch))
     plane.nudge = nudge
     for engine in engines.values():
         engine.on_change(lambda: nudge("tasks"))
@@ -244,12 +247,22 @@ def _providers_build(settings: Settings) -> dict[str, Provider]:
     return providers_read(Path(settings.providers_file)) if settings.providers_file else {}
 
 
+def _tokens_read(settings: Settings) -> Tokens | None:
+    """The tokens that tenants may use. Nothing of PKCS#11 is loaded where there are none."""
+    if not settings.tokens_file:
+        return None
+    from kumoi.main.tokens_file import tokens_read
+
+    return tokens_read(settings.tokens_file)
+
+
 def _loops_build(
     context: LoopContext,
     gateway: GatewayLink,
     signer: Signer,
     quorum: Quorum,
     ways: NoticeWays,
+    watch: KeyWatch,
     settings: Settings,
 ) -> list[Loop]:
     """The reconcilers, how often each runs by itself, and how long each rests in between."""
@@ -282,5 +295,6 @@ def _loops_build(
             min(5.0, settings.log_gap_s / 2),
         ),
         Loop("access", partial(access_activate, context), 1.0),
+        Loop("keys", partial(keys_activate, watch, context), WATCH_S if settings.tokens_file else 5.0),
         Loop("retention", partial(retention_activate, context), 60.0),
     ]

@@ -21,6 +21,7 @@ class Settings:
     log_interval_s: float = 5.0
     log_gap_s: float = 120.0
     witnesses_file: str = ""
+    tokens_file: str = ""
     notice_networks: str = ""
     notice_ca_file: str = ""
     smtp_url: str = ""

@@ -10,7 +10,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -26,6 +26,7 @@ from kumoi.store.writer import Change, Fence, Writer, Written
 __all__ = ["Connection", "Store", "database_now_us"]
 
 READERS = 4
+RESIDUE_S = 2.0
 BUSY_TIMEOUT_S = 30
 LOCK_TIMEOUT_S = 5
 IDLE_IN_TRANSACTION_S = 10
@@ -104,6 +105,17 @@ class Store:
         with self._read_engine.connect() as connection:
             yield connection
 
+    def residue_clear(self) -> None:
+        """Have SQLite's log overwritten by the database: what was replaced stands in neither any more.
+
+        Others may keep it from that for the moment; what is replaced later will not. PostgreSQL does it by
+        VACUUM and by letting go of old WAL, which are its operator's.
+        """
+        if self.is_sqlite:
+            path = str(self._write_engine.url.database)
+            with closing(sqlite3.connect(path, timeout=RESIDUE_S, isolation_level=None)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Write what is queued and let go of the database."""
         self._writer.close()
@@ -179,6 +191,8 @@ def _sqlite_prepare(connection: sqlite3.Connection, _record: object) -> None:
         "foreign_keys=ON",
         "cache_size=-8192",
         "temp_store=MEMORY",
+        # What is replaced is overwritten: a wrapped key is replaced to be gone.
+        "secure_delete=FAST",
         # Fewer, larger checkpoints: each writes a page once, however often it changed.
         "wal_autocheckpoint=4000",
     ):

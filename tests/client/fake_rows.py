@@ -35,6 +35,14 @@ from kumoi.model.capacity import (
     Finding,
 )
 from kumoi.model.ids import IdKind, id_format
+from kumoi.model.keys import (
+    KeyHolder,
+    KeyVersion,
+    OnWithdraw,
+    OrganizationKey,
+    PlatformKey,
+    PlatformKeyVersion,
+)
 from kumoi.model.machines import Autoscale, AutoscaleWrite, Machine
 from kumoi.model.notices import CHOICES, NoticeChannel, NoticeKind, NoticeSending, NoticeTarget
 from kumoi.model.places import (
@@ -101,6 +109,12 @@ DECISION_ROW = PlanSummary(DECISION, POOL, "kumoi", AT, "0" * 64)
 SCALING_RECORD = ScalingRecord(id_make(IdKind.SCALING), id_make(IdKind.SERVICE), AT, 2, "{}", "0" * 64, b"x")
 DECISION_RECORD = PlanRecord(DECISION, POOL, "kumoi", 7, AT, "0" * 64, "{}", ())
 QUOTA = Quota(ORG, QuotaResource.CPU_MILLI, 8_000, 500, 3)
+KEY = OrganizationKey(
+    ORG,
+    KeyHolder("hsm", "key", OnWithdraw.END, "held", "", AT),
+    (KeyVersion(1, "current", "token/hsm/key", AT, None, 3),),
+)
+PLATFORM_KEY = PlatformKey((PlatformKeyVersion(1, True, 2),))
 BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)
 FAIR_SHARE = FairShare(ORG, 2, 1)
 RATE = Rate(POOL, 1_000_000, 250_000, 350_000_000, 1)

@@ -137,6 +137,14 @@ organization_usage_read  Organization  -            AU          -       .       
 platform_usage_read      Platform      -            -           -       -       OP
 
 notice_list              Organization  -            OPAU        -       .       -
+key_read                 Organization  -            OPAU        -       OP      -
+key_attach               Organization  -            A           -       .       -
+key_withdraw             Organization  -            A           -       .       -
+key_restore              Organization  -            A           -       .       -
+key_rotate               Organization  -            OA          -       .       -
+platform_key_read        Platform      -            -           -       -       OP
+platform_key_rotate      Platform      -            -           -       -       O
+
 notice_target_list       Organization  -            OPAU        -       .       -
 notice_target_create     Organization  -            OA          -       .       -
 notice_target_delete     Organization  -            OA          -       .       -
@@ -177,6 +185,11 @@ ADMINISTERING = {
     "notice_target_create",
     "notice_target_delete",
     "notice_target_test",
+    "key_attach",
+    "key_withdraw",
+    "key_restore",
+    "key_rotate",
+    "platform_key_rotate",
     "project_create",
     "project_archive",
     "project_restore",

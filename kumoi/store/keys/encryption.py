@@ -1,10 +1,10 @@
 """Key-encryption keys: what wraps the organizations' keys."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from kumoi.store.keys.errors import KeyUnavailable
 from kumoi.store.keys.platform import PlatformKeys
+from kumoi.store.keys.tokens import Tokens
 
 
 class KeyEncryption(Protocol):
@@ -24,16 +24,14 @@ class KeyEncryption(Protocol):
 class KeyEncryptions:
     """Every key-encryption key of a plane by its name: the platform's own, and those in tenants' tokens."""
 
-    def __init__(
-        self, platform: PlatformKeys, token_find: Callable[[str], KeyEncryption] | None = None
-    ) -> None:
+    def __init__(self, platform: PlatformKeys, tokens: Tokens | None = None) -> None:
         self.platform = platform
-        self._token_find = token_find
+        self.tokens = tokens
 
     def find(self, name: str) -> KeyEncryption:
         """The key of this name. Raises KeyUnavailable."""
         if name.startswith(PlatformKeys.PREFIX):
             return self.platform.find(name)
-        if self._token_find is None:
+        if self.tokens is None:
             raise KeyUnavailable(f"the key {name} is in a token, and this plane has none; set tokens_file")
-        return self._token_find(name)
+        return self.tokens.find(name)

@@ -52,8 +52,38 @@ class PlatformKeys:
 
     @property
     def current(self) -> FileKey:
-        """What new keys are wrapped with."""
+        """What new keys are wrapped with: the newest version, whichever plane made it."""
+        if self._directory is not None:
+            self._refresh(self._directory)
         return self._keys[max(self._keys)]
+
+    def rotate(self) -> FileKey:
+        """Make the next version, durably; it is the current one from now on."""
+        version = self.current.version + 1
+        if self._directory is None:
+            self._keys = self._keys | {version: FileKey(version, os.urandom(KEY_BYTES))}
+        else:
+            key_file_ensure(_path(self._directory, version))
+        return self.current
+
+    def destroy(self, version: int, before_s: float) -> bool:
+        """Remove an old version from the disk and from memory; False where a newer one is not that old.
+
+        `before_s`: when the newest must have been made, in seconds since 1970. The caller has seen that no
+        row uses the version.
+        """
+        newest = self.current.version
+        if self._directory is not None:
+            if version >= newest or _path(self._directory, newest).stat().st_mtime > before_s:
+                return False
+            _path(self._directory, version).unlink(missing_ok=True)
+        self._keys = {number: key for number, key in self._keys.items() if number != version}
+        return True
+
+    def old(self) -> list[FileKey]:
+        """The versions that are not current."""
+        newest = self.current.version
+        return [key for version, key in sorted(self._keys.items()) if version != newest]
 
     def find(self, name: str) -> FileKey:
         """The version of this name. Raises KeyUnavailable."""
@@ -75,6 +105,10 @@ class PlatformKeys:
             version: FileKey(version, key) for version, key in found.items() if version not in self._keys
         }
         self._keys = self._keys | added
+
+
+def _path(directory: Path, version: int) -> Path:
+    return directory / ("secrets.key" if version == 1 else f"secrets-{version}.key")
 
 
 def _versions_read(directory: Path) -> dict[int, bytes]:

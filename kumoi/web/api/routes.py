@@ -66,6 +66,7 @@ from kumoi.web.api import (
 )
 from kumoi.web.api.access_routes import ACCESS_ROUTES
 from kumoi.web.api.answer import Answer
+from kumoi.web.api.key_routes import KEY_ROUTES
 from kumoi.web.api.machine_routes import MACHINE_ROUTES
 from kumoi.web.api.notice_routes import NOTICE_ROUTES
 from kumoi.web.api.openapi import document_build
@@ -441,6 +442,7 @@ ROUTES: tuple[Route, ...] = (
         Page[Event],
         query=PageQuery,
     ),
+    *KEY_ROUTES,
     *NOTICE_ROUTES,
     Route("GET", "/v1/events/{event}", events.event_read, A.EVENT_READ, Event),
     Route("GET", "/v1/events/{event}/receipt", events.receipt_read, A.EVENT_READ, Receipt, errors=(409,)),
