@@ -11,6 +11,7 @@ LAZY = {
     "kumoi/store/migrate.py": "Alembic: a start on a current schema does not pay for it",
     "kumoi/loops/placement.py": "NumPy: a plane that has placed nothing yet does without",
     "kumoi/app/pool_looks.py": "NumPy, likewise",
+    "kumoi/main/wiring.py": "PKCS#11: a plane without tokens does without",
     "kumoi/main/replay.py": "NumPy, likewise for the other commands",
     "kumoi/core/placement/prices.py": "HiGHS: needed when prices are drawn, thousands of arrivals apart",
 }

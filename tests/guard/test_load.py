@@ -61,7 +61,7 @@ def test_every_action_inside_an_organization_is_in_its_group() -> None:
     operating = {name for name, groups in declared().items() if "operating" in groups}
     ours = {"allotting", "accessing"}
     allotted = {name for name, groups in declared().items() if ours & set(groups)}
-    public = {"self_read", "site_list", "pool_list", "rate_list", "organization_read"}
+    public = {"self_read", "site_list", "pool_list", "rate_list", "organization_read", "key_read"}
     assert outside - operating == public | (allotted - operating)
     assert not inside & allotted
     assert not inside & operating

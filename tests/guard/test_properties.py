@@ -92,6 +92,7 @@ def target_of(kind: ResourceKind, organization: str, project: str, owner: str) -
 # What the provider may do about a tenant's organization.
 PROVIDERS = {
     Action.ORGANIZATION_READ,
+    Action.KEY_READ,
     Action.ORGANIZATION_SUSPEND,
     Action.ORGANIZATION_RESUME,
     Action.QUOTA_LIST,

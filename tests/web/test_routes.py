@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from approver import Approver
+from memory_token import NAME, memory_tokens
 
 from kumoi.model.access import Action
 from kumoi.model.time import time_format
@@ -44,6 +45,13 @@ MAY = {
         Action.ORGANIZATION_READ: "auro",
         Action.ORGANIZATION_SUSPEND: "o",
         Action.ORGANIZATION_RESUME: "o",
+        Action.KEY_READ: "auro",
+        Action.KEY_ATTACH: "a",
+        Action.KEY_WITHDRAW: "a",
+        Action.KEY_RESTORE: "a",
+        Action.KEY_ROTATE: "a",
+        Action.PLATFORM_KEY_READ: "o",
+        Action.PLATFORM_KEY_ROTATE: "o",
         Action.PRINCIPAL_LIST: "aur",
         Action.PRINCIPAL_CREATE: "a",
         Action.PRINCIPAL_DISABLE: "a",
@@ -182,7 +190,18 @@ class Scene:
         self.request: dict[str, Any] = {}
 
     def organization(self, route: Route) -> str:
+        if route.action in KEYS:
+            self.key_held()
         return str(self.world.acme.id)
+
+    def key_held(self) -> None:
+        """A token, which holds the organization's key."""
+        encryptions = self.world.plane.keys.encryptions
+        if encryptions.tokens is None:
+            encryptions.tokens = memory_tokens(self.world.plane.data_dir)
+            path = f"/v1/organizations/{self.world.acme.id}/key"
+            body = {"token": NAME, "object": "key"}
+            assert self.world.api(self.world.acme.admin, "PUT", path, body).status_code == 200
 
     def project(self, route: Route) -> str:
         if route.action not in (Action.PROJECT_ARCHIVE, Action.PROJECT_RESTORE):
@@ -407,6 +426,7 @@ class Scene:
                 "datasheet": "its datasheet",
             },
             "NoticeTargetCreate": self.webhook,
+            "KeyAttach": lambda: {"token": NAME, "object": "key"},
             "JobSpec": lambda: {"command": ["/bin/true"]},
             "ServiceSpec": lambda: {
                 "name": self.service_name if route.method == "PUT" else self.world.name("walk"),
@@ -450,11 +470,14 @@ BEFORE = {
     Action.PROJECT_RESTORE: ("restore", "archive"),
     Action.POOL_RESUME: ("resume", "pause"),
     Action.HOST_RESUME: ("resume", "drain"),
+    Action.KEY_RESTORE: ("restore", "withdraw"),
 }
 AFTER = {
     Action.ORGANIZATION_SUSPEND: ("suspend", "resume"),
     Action.HOST_DRAIN: ("drain", "resume"),
+    Action.KEY_WITHDRAW: ("withdraw", "restore"),
 }
+KEYS = (Action.KEY_ATTACH, Action.KEY_WITHDRAW, Action.KEY_RESTORE, Action.KEY_ROTATE)
 
 
 @pytest.fixture
