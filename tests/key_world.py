@@ -48,6 +48,7 @@ class KeyWorld:
             store=store,
             engines={},
             keys=self.ring,
+            volumes=self.world.plane.volumes,
             clock_us=lambda: self.world.clock_us,
             nudge=lambda *_: None,
             incarnation="i",
