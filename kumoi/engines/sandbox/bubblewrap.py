@@ -63,12 +63,13 @@ def task_arguments(
     """All of bubblewrap's arguments but the command.
 
     `network` lets the task have the host's; `keep_network` leaves it in the namespace of its supervisor,
-    which is that or an empty one. Without cgroups /dev/shm gets a size of its own.
+    which is that or an empty one. Without cgroups /dev/shm gets a size of its own; the rest of /dev is made
+    read-only, since it is memory too that nobody would count.
     """
     arguments = [*system, "--ro-bind", etc, "/etc"]
     arguments += ["--perms", "1777", "--size", str(memory_bytes), "--tmpfs", "/tmp"]  # noqa: S108
-    if shared_memory_bytes is not None:
-        arguments += ["--perms", "1777", "--size", str(shared_memory_bytes), "--tmpfs", "/dev/shm"]  # noqa: S108
+    size = [] if shared_memory_bytes is None else ["--size", str(shared_memory_bytes)]
+    arguments += ["--perms", "1777", *size, "--tmpfs", "/dev/shm"]  # noqa: S108
     if keep_network:
         arguments += ["--share-net"]
     if network:
@@ -80,7 +81,7 @@ def task_arguments(
     for name, descriptor in descriptors.secrets.items():
         arguments += ["--perms", "0400", "--file", str(descriptor), f"{SECRETS_DIR}/{name}"]
     arguments += ["--bind", project, PROJECT_DIR, "--chdir", PROJECT_DIR]
-    arguments += ["--remount-ro", "/", "--seccomp", str(descriptors.seccomp)]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--seccomp", str(descriptors.seccomp)]
     arguments += ["--json-status-fd", str(descriptors.status), "--clearenv"]
     for name, value in {**ENVIRONMENT, **environment}.items():
         arguments += ["--setenv", name, value]

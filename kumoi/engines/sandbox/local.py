@@ -48,6 +48,7 @@ from kumoi.model.time import US_PER_S
 
 SUPERVISOR_ATTEMPTS_MAX = 200
 DISK_FREE_BYTES_MIN = 256 << 20
+DISK_FREE_FILES_MIN = 10_000
 TOMBSTONE_UNKNOWN_US = 7 * 86_400 * US_PER_S
 """How long a purged attempt is refused when it was stopped before anybody said until when it may start."""
 
@@ -244,6 +245,8 @@ class LocalEngine(ABC):
         problems = self._problems()
         if disk.f_bavail * disk.f_frsize < DISK_FREE_BYTES_MIN:
             problems.append(f"less than {DISK_FREE_BYTES_MIN >> 20} MiB are free in {self._layout.tasks}")
+        if disk.f_files and disk.f_favail < DISK_FREE_FILES_MIN:
+            problems.append(f"less than {DISK_FREE_FILES_MIN} files can be made in {self._layout.tasks}")
         report = HostReport(
             name=self._offer.name,
             cpu_milli=self._offer.cpu_milli,
