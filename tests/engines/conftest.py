@@ -170,6 +170,12 @@ class RealHarness(ABC):
     def now_us(self) -> int:
         return time.time_ns() // 1_000
 
+    def volume(self, organization_id: str) -> Path:
+        """Where the projects of one more organization are."""
+        place = self.data_dir / "files" / organization_id
+        volume_make(place)
+        return place / "projects"
+
     @abstractmethod
     def make(self, *, network_host: bool) -> LocalEngine:
         """One more engine object over the same directory, as a second plane would make it."""
