@@ -33,6 +33,7 @@ from kumoi.store.writer import Fence
 
 DUE_MAX = 1_000
 """Targets that are looked at together."""
+DOUBTFUL_MAX = 10_000
 _PPM = 1_000_000
 
 _log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ def _ends_record(memory: NoticesMemory, context: LoopContext, fence: Fence) -> N
         if end.is_delivered:
             memory.doubtful.discard(due.target_id)
         else:
+            if len(memory.doubtful) >= DOUBTFUL_MAX:
+                memory.doubtful.clear()
             memory.doubtful.add(due.target_id)
     memory.ended.clear()
 

@@ -31,11 +31,12 @@ from kumoi.model.ids import IdKind
 from kumoi.model.notices import CHOICES, NoticeKind
 from kumoi.store import schema
 from kumoi.store.database import Store
+from kumoi.store.errors import StoreBusy
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
 from kumoi.store.keys.errors import KeyWithdrawn
 from kumoi.store.notice_targets import target_seal_name
-from kumoi.store.notices import notice_row
+from kumoi.store.notices import notice_row, sendings_record
 
 PAGE = Path(__file__).parents[2] / "docs" / "tenant" / "notices.md"
 SECRET = bytes(range(32))
@@ -325,6 +326,34 @@ def test_a_target_that_is_removed_gets_nothing_more(notified: Notified, webhook:
     notified.tell()
     notified.look()
     assert notified.sendings() == []
+
+
+class BusyStore:
+    """A store that is busy the first time that an outcome is written."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.refused = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def transact_wait(self, fence: Any, work: Any, *args: Any, **kwargs: Any) -> Any:
+        if work is sendings_record and not self.refused:
+            self.refused += 1
+            raise StoreBusy("the database is away")
+        return self._store.transact_wait(fence, work, *args, **kwargs)
+
+
+def test_an_outcome_that_could_not_be_written_is_written_later(notified: Notified, webhook: Receiver) -> None:
+    notified.target(webhook.url("ok"))
+    notified.tell()
+    busy = BusyStore(notified.world.store)
+    notified.start(busy)
+    with pytest.raises(StoreBusy):
+        notified.until(lambda: notified.states() == ["delivered"])
+    notified.until(lambda: notified.states() == ["delivered"])
+    assert (busy.refused, len(webhook.got())) == (1, 1)
 
 
 class TestKilled:
