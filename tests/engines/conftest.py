@@ -160,7 +160,8 @@ class RealHarness(ABC):
         self.root = root
         self.data_dir = root / "data"
         self.data_dir.mkdir(mode=0o700)
-        volume_make(self.data_dir / "files" / "org_one")
+        self.files_root = self.data_dir / "files"
+        volume_make(self.files_root / "org_one")
         self.incarnation = f"test{os.getpid()}x{time.monotonic_ns() % 1_000_000_007}"
         self._changed = threading.Event()
         self._engines: list[LocalEngine] = []
@@ -224,11 +225,15 @@ class RealHarness(ABC):
         """All that the attempt wrote."""
         return self.engine.log_read(ref, stream, 0, 1 << 20).data.decode()
 
-    def close(self) -> None:
+    def finish(self) -> None:
+        """End everything that runs."""
         refs = [item.ref for item in self.engine.observe(None, 1_000).items]
         self.engine.stop(refs, 0.0)
         if refs:
             self.settle(*refs)
+
+    def close(self) -> None:
+        self.finish()
         for engine in self._engines:
             engine.close()
         groups = sorted(
@@ -250,7 +255,7 @@ class SandboxHarness(RealHarness):
             host_name="here",
             cpu_milli=64_000,
             memory_bytes=64 << 30,
-            files_root=self.data_dir / "files",
+            files_root=self.files_root,
             network_host=network_host,
         )
 
@@ -276,7 +281,7 @@ class PodmanHarness(RealHarness):
             host_name="here-containers",
             cpu_milli=64_000,
             memory_bytes=64 << 30,
-            files_root=self.data_dir / "files",
+            files_root=self.files_root,
             network_host=network_host,
             registries=self.registries,
         )

@@ -23,6 +23,7 @@ _SCRYPT_LOG_N = "10"
 _CAUSES = {
     10: "its mount point is not empty",
     12: "its password is another one; restore the database that belongs to this data directory",
+    19: "fusermount3 refuses; the user of the plane must have a name (`getent passwd`)",
     23: "its gocryptfs.conf cannot be read; restore it from a backup",
 }
 """gocryptfs(1), EXIT CODES."""
