@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from unittest.mock import Mock
 
@@ -11,10 +12,13 @@ import msgspec
 
 from kumoi.model.access import PLATFORM, Actor, PrincipalKind
 from kumoi.model.errors import KumoiError
+from kumoi.model.ids import IdKind
 from kumoi.web.api.answer import Answer
 from kumoi.web.api.application import Application
 from kumoi.web.api.decoding import query_decode
+from kumoi.web.api.parameters import PATH_PARAMETERS
 from kumoi.web.api.request import Request
+from kumoi.web.api.route import Route
 from kumoi.web.api.routes import ROUTES
 from kumoi.web.settings import WebSettings
 
@@ -64,7 +68,7 @@ def check(data: bytes) -> None:
     """A request is refused, or reaches its handler; bodies are written as they are read."""
     route = CHOSEN[int.from_bytes(data[:2], "little") % len(CHOSEN)]
     path, head, query, body = (*data[2:].split(b"\n", 3), b"", b"", b"", b"")[:4]
-    asyncio.run(asked(route.method, path or route.path.encode(), head, query, body))
+    asyncio.run(asked(route.method, path or path_of(route), head, query, body))
     with suppress(KumoiError):
         query_decode(route.query, query)
     if route.decoder is not None:
@@ -72,6 +76,17 @@ def check(data: bytes) -> None:
             read = route.decoder.decode(body)
             again = route.decoder.decode(msgspec.json.encode(read))
             assert msgspec.json.encode(again) == msgspec.json.encode(read)
+
+
+@cache
+def path_of(route: Route) -> bytes:
+    """A path of the route that leads on to query and body: each parameter as one may be."""
+    path = route.path
+    samples = ("a", "0", "cpu_milli", *(f"{kind}_{'0' * 26}" for kind in IdKind))
+    for name in route.parameters:
+        pattern = PATH_PARAMETERS[name].pattern
+        path = path.replace(f"{{{name}}}", next(text for text in samples if pattern.fullmatch(text)))
+    return path.encode()
 
 
 async def asked(method: str, path: bytes, head: bytes, query: bytes, body: bytes) -> None:
