@@ -56,7 +56,11 @@ class Rows(RegionRows):
         organization = self.organizations["two"]
         holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue"}
         self.write(schema.key_holders, holder | {"changed_us": T0_US})
+        access_key, access_rule, access_request = self.access()
         return {
+            "access_key": (schema.access_keys, {"id": access_key}),
+            "access_rule": (schema.access_rules, {"id": access_rule}),
+            "access_request": (schema.access_requests, {"id": access_request}),
             "organization_key": (schema.organization_keys, {"id": f"{organization}.1"}),
             "key_holder": (schema.key_holders, {"id": organization}),
             "organization": (schema.organizations, {"id": self.organizations["one"]}),
@@ -90,6 +94,26 @@ class Rows(RegionRows):
         row = sending_row(notice["id"], T0_US, str(target["id"]), organization)
         self.write(schema.notice_sendings, row)
         return str(row["id"])
+
+    def access(self) -> tuple[str, str, str]:
+        """A key of the organization `one`, a rule signed with it, and a request of an operator: their ids."""
+        key, rule, request = (
+            id_new(kind) for kind in (IdKind.ACCESS_KEY, IdKind.ACCESS_RULE, IdKind.ACCESS_REQUEST)
+        )
+        belongs = {"organization_id": self.organizations["one"], "created_us": T0_US}
+        self.write(schema.access_keys, belongs | {"id": key, "name": "k", "public_key": bytes(32)})
+        asked = belongs | {
+            "resource": self.projects["one"],
+            "sets": "logs",
+            "duration_s": 60,
+            "statement": "",
+        }
+        signed = {"key_id": key, "signature": bytes(64), "until_us": T0_US + 1}
+        self.write(schema.access_rules, asked | signed | {"id": rule, "name": "r", "operator": "any"})
+        told = {"kind": "ordinary", "resource_kind": "Project", "reason": "why", "answer_by_us": T0_US + 1}
+        operator = {"id": request, "requested_by": self.users["platform"]}
+        self.write(schema.access_requests, asked | told | operator)
+        return key, rule, request
 
     def service(self, job: str, name: str = "web") -> tuple[str, str, str]:
         """A service with one revision and one replica: their ids."""
@@ -207,6 +231,11 @@ IMPOSSIBLE: dict[str, tuple[str, dict[str, Any]]] = {
     "a replica that is ready since never": ("replica", {"state": "ready"}),
     "a replica that drains since never": ("replica", {"state": "draining"}),
     "a replica of no revision": ("replica", {"revision": 0}),
+    "ordinary access that nobody signed": (
+        "access_request",
+        {"approved_us": T0_US, "expires_us": T0_US + 1},
+    ),
+    "access without an end": ("access_request", {"approved_us": T0_US, "signature": bytes(64)}),
     "a sending that ended without a time": ("notice_sending", {"state": "delivered"}),
     "a sending with an end that has not ended": ("notice_sending", {"ended_us": T0_US}),
     "a token that expired before it was made": ("token", {"expires_us": T0_US}),
