@@ -1,6 +1,8 @@
 """The keys of a region: made before it is founded, and never again."""
 
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,3 +80,8 @@ def test_a_founding_that_was_cut_short_goes_on_with_its_keys(
     keys = start()
     assert keys["log"] == made["log"]
     assert start() == keys
+
+
+def test_a_plane_without_tokens_loads_nothing_of_them() -> None:
+    program = "import sys, kumoi.main.up, kumoi.main.wiring; sys.exit('pkcs11' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

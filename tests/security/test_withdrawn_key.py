@@ -1,0 +1,105 @@
+"""A running region whose tenant holds its key: withdrawn, everything of it closes, by itself."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from softhsm import SoftToken, SoftTokens
+from witnessed_region import Plane
+
+from kumoi.client.clients import Kumoi
+from kumoi.client.errors import ClientError
+from kumoi.model.jobs import JobSpec
+from kumoi.model.keys import OnWithdraw
+
+WAIT_S = 60
+STEP_S = 0.02
+
+
+@pytest.fixture
+def token(soft_tokens: SoftTokens) -> SoftToken:
+    return soft_tokens.take()
+
+
+@pytest.fixture
+def plane(tmp_path: Path, token: SoftToken) -> Iterator[Plane]:
+    """A region that offers the tenant `acme` a token."""
+    rule = token.rule()
+    file = tmp_path / "tokens.toml"
+    lines = ("[[tokens]]", 'name = "hsm"', f'module = "{rule.module}"', f'uri = "pkcs11:token={rule.label}"')
+    file.write_text("\n".join([*lines, f'pin_file = "{rule.pin_file}"', 'organizations = ["acme"]', ""]))
+    opened = Plane(tmp_path / "data", bytes(range(32)), KUMOI_TOKENS_FILE=str(file))
+    yield opened
+    opened.end()
+
+
+def until(what: Callable[[], Any]) -> float:
+    """How long it took until `what` was so, in seconds."""
+    began_s = time.monotonic()
+    while time.monotonic() < began_s + WAIT_S:
+        if what():
+            return time.monotonic() - began_s
+        time.sleep(STEP_S)
+    raise AssertionError("it never became so")
+
+
+def refused(work: Callable[[], object]) -> str:
+    """The code of the refusal, or nothing."""
+    try:
+        work()
+    except ClientError as error:
+        return str(getattr(error, "code", error))
+    return ""
+
+
+def is_running(client: Kumoi, job: str) -> bool:
+    tried = [attempt for task in client.jobs.tasks(job) for attempt in task.attempts]
+    return any(attempt.started_at is not None and attempt.ended_at is None for attempt in tried)
+
+
+def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_opens_it(
+    plane: Plane, token: SoftToken, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Kumoi(plane.url, plane.tenant()) as client:
+        me = client.whoami().organization
+        project = client.projects.create(me, "apollo").id
+        client.secrets.put(project, "password", b"one")
+        shown = client.keys.attach(me, "hsm", "key", OnWithdraw.END)
+        assert shown.holder is not None
+        spec = JobSpec(("/bin/sh", "-c", "exec sleep 300"), secrets={"PASSWORD": "password"})
+        job = client.jobs.create(project, spec).id
+        until(lambda: is_running(client, job))
+        token.key_hide()
+        took_s = until(lambda: refused(lambda: client.secrets.put(project, "password", b"two")))
+        with capsys.disabled():
+            print(f"closed {took_s:.2f} s after the key was gone")
+        assert refused(lambda: client.secrets.put(project, "password", b"two")) == "key_withdrawn"
+        assert refused(lambda: client.jobs.create(project, spec)) == "key_withdrawn"
+        assert client.jobs.get(job).withheld == "key_withdrawn"
+        assert client.jobs.wait(job, timeout_s=WAIT_S).state == "cancelled"
+        plane.kill()
+        plane.start()
+        assert refused(lambda: client.jobs.create(project, spec)) == "key_withdrawn"
+        token.key_show()
+        until(
+            lambda: not refused(lambda: client.jobs.get(job).withheld and client.jobs.create(project, spec))
+        )
+        until(lambda: not client.jobs.get(job).withheld)
+        again = client.jobs.create(project, spec).id
+        until(lambda: is_running(client, again))
+        client.keys.withdraw(me)
+        assert refused(lambda: client.jobs.create(project, spec)) == "key_withdrawn"
+        assert client.jobs.wait(again, timeout_s=WAIT_S).state == "cancelled"
+        restored = client.keys.restore(me)
+        assert restored.holder is not None
+        assert restored.holder.state == "held"
+        waiting = client.jobs.create(project, spec).id
+        until(lambda: is_running(client, waiting))
+        client.jobs.cancel(waiting)
+        actions = [
+            event.action for event in client.events.organization(me) if event.action.startswith("key_")
+        ]
+    assert actions[::-1][:3] == ["key_attach", "key_lost", "key_found"]
+    assert actions[1::-1] == ["key_withdraw", "key_restore"]
