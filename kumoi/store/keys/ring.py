@@ -101,7 +101,14 @@ class KeyRing:
             if rows.holder is not None and rows.holder.state != "held":
                 self.forget(organization_id, rows.holder.cause)
                 raise KeyWithdrawn(organization_id, rows.holder.cause)
-            held = self._unwrap(organization_id, rows, asked_s)
+            try:
+                held = self._unwrap(organization_id, rows, asked_s)
+            except KeyUnavailable as error:
+                if rows.holder is None:
+                    raise
+                # Whatever the token says instead of giving the key: to its tenant it is withdrawn.
+                self.forget(organization_id, str(error))
+                raise KeyWithdrawn(organization_id, str(error)) from error
             if self._take(organization_id, held, forgotten):
                 return
         raise KeyUnavailable(f"the key of {organization_id} changes again and again; try again")
