@@ -21,9 +21,9 @@ from kumoi.store.volumes import layout
 from kumoi.store.volumes.gocryptfs import Gocryptfs
 from kumoi.store.volumes.mounts import EncryptedVolumes
 
-Sandbox = Any
+Real = Any
 ORG = "org_one"
-WAITS = "echo begun; while [ ! -e go ]; do sleep 0.05; done; echo went on | tee out"
+WAITS = "echo begun; while [ ! -e /project/go ]; do sleep 0.05; done; echo went on | tee /project/out"
 
 
 PROGRAM = """
@@ -91,78 +91,78 @@ def passwords() -> Passwords:
 
 
 @pytest.fixture
-def volumes(sandbox: Sandbox, passwords: Passwords) -> Iterator[EncryptedVolumes]:
-    """The volumes of the data directory of `sandbox`, whose engine finds them; idle as soon as they are not
+def volumes(real: Real, passwords: Passwords) -> Iterator[EncryptedVolumes]:
+    """The volumes of the data directory of `real`, whose engine finds them; idle as soon as they are not
     used."""
-    sandbox.engine.close()
-    with volumes_of(sandbox.data_dir, passwords=passwords, idle_s=0.0) as made:
+    real.engine.close()
+    with volumes_of(real.data_dir, passwords=passwords, idle_s=0.0) as made:
         assert isinstance(made, EncryptedVolumes)
-        sandbox.files_root = made.root
-        sandbox.engine = sandbox.open()
+        real.files_root = made.root
+        real.engine = real.open()
         made.ensure(ORG)
         yield made
-        sandbox.finish()
+        real.finish()
 
 
 def test_work_goes_on_in_a_detached_volume_and_none_begins(
-    sandbox: Sandbox, volumes: EncryptedVolumes, passwords: Passwords
+    real: Real, volumes: EncryptedVolumes, passwords: Passwords
 ) -> None:
-    spec, silent = sandbox.spec(WAITS), sandbox.spec(WAITS.removeprefix("echo begun; "))
-    sandbox.engine.ensure([spec, silent])
-    sandbox.await_output(spec.ref)
+    spec, silent = real.spec(WAITS), real.spec(WAITS.removeprefix("echo begun; "))
+    real.engine.ensure([spec, silent])
+    real.await_output(spec.ref)
     place = volumes.root / ORG
     project = os.open(place / "projects/prj_one", os.O_RDONLY)
     passwords.at_work.add(ORG)
     passwords.withdraw(ORG)
     wait(lambda: not layout.is_mounted(place), "the volume to be detached")
     with pytest.raises(EngineUnavailable, match="not mounted"):
-        sandbox.engine.log_read(spec.ref, Stream.STDOUT, 0, 10)
-    late = sandbox.spec("true")
-    sandbox.engine.ensure([late])
-    (end,) = sandbox.settle(late.ref)
+        real.engine.log_read(spec.ref, Stream.STDOUT, 0, 10)
+    late = real.spec("true")
+    real.engine.ensure([late])
+    (end,) = real.settle(late.ref)
     assert end.exit.outcome is AttemptOutcome.START_FAILED
     assert end.exit.detail == f"the sandbox cannot be made: the volume of {ORG} is not mounted"
     assert list(place.iterdir()) == [], "nothing is made beneath"
     os.close(os.open("go", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=project))
     os.close(project)
-    assert [end.exit.exit_code for end in sandbox.settle(spec.ref, silent.ref)] == [0, 0]
-    ciphertext = sandbox.data_dir / "volumes" / ORG
+    assert [end.exit.exit_code for end in real.settle(spec.ref, silent.ref)] == [0, 0]
+    ciphertext = real.data_dir / "volumes" / ORG
     wait(lambda: not Gocryptfs().processes(ciphertext), "gocryptfs to end with the work")
     passwords.restore(ORG)
     volumes.ensure(ORG)
-    assert sandbox.text(spec.ref) == "begun\nwent on\n"
-    assert sandbox.text(silent.ref) == "went on\n", "also what it wrote first after the withdrawal"
+    assert real.text(spec.ref) == "begun\nwent on\n"
+    assert real.text(silent.ref) == "went on\n", "also what it wrote first after the withdrawal"
     assert (place / "projects/prj_one/out").read_text() == "went on\n"
 
 
-def test_a_volume_is_in_use_as_long_as_an_attempt_lives(sandbox: Sandbox, volumes: EncryptedVolumes) -> None:
-    spec = sandbox.spec("while [ ! -e go ]; do sleep 0.05; done")
-    sandbox.engine.ensure([spec])
+def test_a_volume_is_in_use_as_long_as_an_attempt_lives(real: Real, volumes: EncryptedVolumes) -> None:
+    spec = real.spec("while [ ! -e /project/go ]; do sleep 0.05; done")
+    real.engine.ensure([spec])
     project = volumes.root / ORG / "projects/prj_one"
     wait(project.is_dir, "the start")
-    wait(lambda: bool(sandbox.engine.observe(None, 10).items[0].started_us), "its record")
+    wait(lambda: bool(real.engine.observe(None, 10).items[0].started_us), "its record")
     threading.Event().wait(0.2)
     volumes.sweep()
     assert layout.is_live(volumes.root / ORG)
     (project / "go").touch()
-    sandbox.settle(spec.ref)
+    real.settle(spec.ref)
     wait(lambda: volumes.sweep() or not layout.is_mounted(volumes.root / ORG), "the idle volume to go")
 
 
-def test_logs_are_removed_when_their_volume_is_mounted(sandbox: Sandbox, volumes: EncryptedVolumes) -> None:
-    spec, lost = sandbox.spec("echo one; echo two >&2"), sandbox.spec("echo one")
-    sandbox.engine.ensure([spec, lost])
-    sandbox.settle(spec.ref, lost.ref)
-    sandbox.engine.forget([spec.ref, lost.ref])
+def test_logs_are_removed_when_their_volume_is_mounted(real: Real, volumes: EncryptedVolumes) -> None:
+    spec, lost = real.spec("echo one; echo two >&2"), real.spec("echo one")
+    real.engine.ensure([spec, lost])
+    real.settle(spec.ref, lost.ref)
+    real.engine.forget([spec.ref, lost.ref])
     logs = volumes.root / ORG / "logs"
     assert sorted(path.name for path in (logs / spec.ref).iterdir()) == ["stderr", "stdout"]
-    sandbox.engine.purge([spec.ref])
+    real.engine.purge([spec.ref])
     assert [path.name for path in logs.iterdir()] == [lost.ref]
     wait(lambda: volumes.sweep() or not layout.is_mounted(volumes.root / ORG), "the idle volume to go")
     with pytest.raises(EngineUnavailable, match="not mounted"):
-        sandbox.engine.purge([lost.ref])
+        real.engine.purge([lost.ref])
     volumes.ensure(ORG)
-    sandbox.engine.purge([lost.ref])
+    real.engine.purge([lost.ref])
     assert list(logs.iterdir()) == []
 
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -134,3 +136,24 @@ def test_gocryptfs_killed_under_work_is_told_and_replaced(tenant: Tenant) -> Non
     assert tenant.log(again) == "content\n"
     assert tenant.log(job) == "begun\n"
     assert pid not in tenant.pids()
+
+
+def test_a_plane_refuses_to_hide_what_is_not_encrypted(tmp_path: Path) -> None:
+    plain = tmp_path / "objects" / "org_1" / "projects"
+    plain.mkdir(parents=True)
+    command = [
+        sys.executable,
+        "-m",
+        "kumoi.main",
+        "up",
+        "--data-dir",
+        str(tmp_path),
+        "--listen",
+        "127.0.0.1:1",
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 1
+    assert f"kumoi up: {plain.parent} holds files that are not encrypted" in ran.stderr
+    assert "or set volume_encryption=false" in ran.stderr
+    assert plain.is_dir()
+    assert layout.mounts_below(tmp_path) == {}
