@@ -381,6 +381,8 @@ def test_a_bomb_of_other_kinds_stays_small(sandbox: Sandbox, bomb: str) -> None:
 @pytest.fixture
 def small_disk(sandbox: Sandbox) -> Iterator[Path]:
     """The organization's files on a disk of 48 MiB of its own, 5 % of it kept for root."""
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is not installed (apt-get install e2fsprogs)")
     mounted = sandbox.data_dir / "files"
     shutil.rmtree(mounted / "org_one")
     image = sandbox.root / "disk"
