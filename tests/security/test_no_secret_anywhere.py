@@ -6,13 +6,13 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from volume_places import volumes_end
 from witnessed_region import Plane
 
 from kumoi.client.clients import Kumoi
@@ -78,8 +78,7 @@ def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     opened = Plane(tmp_path / "data", os.urandom(32), **SEALING)
     yield opened
     opened.end()
-    for mount in sorted((opened.data_dir / "objects").glob("*")):
-        subprocess.run(["fusermount3", "-uz", mount], capture_output=True, timeout=WAIT_S, check=False)
+    volumes_end(opened.data_dir)
 
 
 def started(client: Kumoi, job: str) -> None:

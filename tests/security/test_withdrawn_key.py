@@ -1,5 +1,7 @@
 """A running region whose tenant holds its key: withdrawn, everything of it closes, by itself."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import pytest
 from softhsm import SoftToken, SoftTokens
+from volume_places import volumes_end
 from witnessed_region import Plane
 
 from kumoi.client.clients import Kumoi
@@ -30,9 +33,12 @@ def plane(tmp_path: Path, token: SoftToken) -> Iterator[Plane]:
     file = tmp_path / "tokens.toml"
     lines = ("[[tokens]]", 'name = "hsm"', f'module = "{rule.module}"', f'uri = "pkcs11:token={rule.label}"')
     file.write_text("\n".join([*lines, f'pin_file = "{rule.pin_file}"', 'organizations = ["acme"]', ""]))
-    opened = Plane(tmp_path / "data", bytes(range(32)), KUMOI_TOKENS_FILE=str(file))
+    encrypted = "yes" if shutil.which("gocryptfs") and os.access("/dev/fuse", os.R_OK | os.W_OK) else "no"
+    variables = {"KUMOI_TOKENS_FILE": str(file), "KUMOI_VOLUME_ENCRYPTION": encrypted}
+    opened = Plane(tmp_path / "data", bytes(range(32)), **variables)
     yield opened
     opened.end()
+    volumes_end(opened.data_dir)
 
 
 def until(what: Callable[[], Any]) -> float:
@@ -100,3 +106,44 @@ def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_o
         ]
     assert actions[::-1][:3] == ["key_attach", "key_lost", "key_found"]
     assert actions[1::-1] == ["key_withdraw", "key_restore"]
+
+
+def test_files_and_logs_close_within_a_second_and_come_back_with_what_work_wrote_meanwhile(
+    plane: Plane, token: SoftToken, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_bytes(b"content")
+    with Kumoi(plane.url, plane.tenant()) as client:
+        me = client.whoami().organization
+        project = client.projects.create(me, "apollo").id
+        client.keys.attach(me, "hsm", "key", OnWithdraw.CONTINUE)
+        client.files.put(project, "in", tmp_path / "in")
+        spec = JobSpec(("/bin/sh", "-c", "echo begun; sleep 3; cat in; echo went on"))
+        job = client.jobs.create(project, spec).id
+
+        def log() -> bytes:
+            return b"".join(part.data for part in client.jobs.logs(job))
+
+        def paths() -> list[str]:
+            return [
+                refused(log),
+                refused(lambda: client.files.get(project, "in")),
+                refused(lambda: list(client.files.list(project))),
+                refused(lambda: client.files.put(project, "new", tmp_path / "in")),
+                refused(lambda: client.files.delete(project, "in")),
+            ]
+
+        until(lambda: log() == b"begun\n")
+        token.key_hide()
+        took_s = until(lambda: refused(lambda: list(client.files.list(project))))
+        with capsys.disabled():
+            print(f"files closed {took_s:.2f} s after the key was gone")
+        assert paths() == ["key_withdrawn"] * 5
+        place = plane.data_dir / "objects" / me
+        if place.parent.is_mount():
+            until(lambda: not any(place.iterdir()))
+        assert client.jobs.wait(job, timeout_s=WAIT_S).state == "succeeded"
+        assert paths() == ["key_withdrawn"] * 5
+        token.key_show()
+        until(lambda: not refused(log))
+        assert log() == b"begun\ncontentwent on\n"
+        assert client.files.get(project, "in") == b"content"
