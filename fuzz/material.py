@@ -1,8 +1,12 @@
 """A small log with two witnesses, made by the program itself: what seeds are taken from."""
 
+import atexit
 import base64
+import shutil
+import tempfile
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 from kumoi.ledger.checkpoint import Checkpoint, checkpoint_sign, cosignature_sign
 from kumoi.ledger.event import event_commit
@@ -70,3 +74,10 @@ def receipt_made() -> bytes:
 def encoded(raw: bytes) -> str:
     """Base64, as JSON carries bytes."""
     return base64.b64encode(raw).decode()
+
+
+def place_make() -> Path:
+    """A directory for a target's files, which goes with the process."""
+    made = Path(tempfile.mkdtemp(prefix="kumoi-fuzz-"))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made

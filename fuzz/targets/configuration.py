@@ -1,17 +1,15 @@
 """TOML files of operators: witnesses, providers, settings."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
-from fuzz.material import LOG, WITNESSES
+from fuzz.material import LOG, WITNESSES, place_make
 from kumoi.ledger.note import vkey_format
 from kumoi.main.up import settings_load
 from kumoi.main.witnesses_file import witnesses_read
 from kumoi.providers.file import providers_read
 
-PLACE = Path(tempfile.mkdtemp(prefix="kumoi-fuzz-"))
+PLACE = place_make()
 
 
 def seeds() -> Iterator[bytes]:

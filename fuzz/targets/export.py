@@ -1,18 +1,16 @@
 """Exports of events, which are verified alone."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
-from fuzz.material import EVENT, INDEX, LOG, SALT, WITNESS_KEYS, log_made
+from fuzz.material import EVENT, INDEX, LOG, SALT, WITNESS_KEYS, log_made, place_make
 from kumoi.cli.log_export import Export, ExportedEvent, export_read, export_verify
 from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.tree import inclusion_prove
 
-FILE = Path(tempfile.mkdtemp(prefix="kumoi-fuzz-")) / "export.json"
+FILE = place_make() / "export.json"
 
 
 def seeds() -> Iterator[bytes]:

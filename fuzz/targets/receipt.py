@@ -1,19 +1,17 @@
 """Receipts (tlog-proof), and the files in which the command line keeps them."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 
-from fuzz.material import EVENT, INDEX, LOG, ORIGIN, SALT, WITNESS_KEYS, encoded, receipt_made
+from fuzz.material import EVENT, INDEX, LOG, ORIGIN, SALT, WITNESS_KEYS, encoded, place_make, receipt_made
 from kumoi.cli.log_files import receipt_entry
 from kumoi.ledger.errors import LedgerError
 from kumoi.ledger.event import event_commit
 from kumoi.ledger.receipt import receipt_format, receipt_parse, receipt_verify
 
-FILE = Path(tempfile.mkdtemp(prefix="kumoi-fuzz-")) / "receipt.json"
+FILE = place_make() / "receipt.json"
 
 
 def seeds() -> Iterator[bytes]:

@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from fuzz.material import place_make
 from kumoi.store.file_paths import FileStoreError
 from kumoi.store.files import FileOwner, FileStore
 from kumoi.store.volumes.layout import layout_make
 
 OWNER = FileOwner("org_1", "prj_1", 7)
-ROOT = Path(tempfile.mkdtemp(prefix="kumoi-fuzz-"))
+ROOT = place_make()
 VOLUME = ROOT / OWNER.organization_id
 BYTES_MAX = 4_096
 STORE = FileStore(ROOT)
