@@ -49,8 +49,10 @@ from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
 from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.errors import KeyUnavailable
 from kumoi.store.keys.platform import PlatformKeys, key_file_ensure, key_file_read
 from kumoi.store.keys.ring import KeyRing
+from kumoi.store.keys.rows import platform_keks
 from kumoi.store.keys.tokens import Tokens
 from kumoi.store.log import head_any
 from kumoi.store.organizations import region_get
@@ -77,6 +79,7 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
             keys, founded=store.read_wait(region_get) is not None
         )
         founded = _region_ensure(store, settings, platform_keys)
+    _platform_keys_check(store, platform_keys)
     signer = Signer(settings.origin, log_key)
     _log_key_check(store, signer)
     ways = notice_ways_build(settings)
@@ -172,8 +175,21 @@ def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, PlatformKeys, bytes
     if founded and not cursors.exists():
         _log.warning("%s is lost and made anew: lists that are being read start again", cursors)
     open_key = key_file_read if founded else key_file_ensure
-    open_key(secrets)
-    return open_key(log), PlatformKeys.read(keys), key_file_ensure(cursors)
+    platform = PlatformKeys.read(keys)
+    if not platform.versions:
+        open_key(secrets)
+        platform = PlatformKeys.read(keys)
+    return open_key(log), platform, key_file_ensure(cursors)
+
+
+def _platform_keys_check(store: Store, platform: PlatformKeys) -> None:
+    """Refuse to go on without a version of the platform's key that wraps something."""
+    for kek in store.read_wait(platform_keks):
+        try:
+            platform.find(kek)
+        except KeyUnavailable as error:
+            lost = platform.path(kek)
+            raise ValueError(f"{lost} is lost, and no other key will do; restore it ({error})") from error
 
 
 @contextlib.contextmanager

@@ -12,6 +12,9 @@ import pytest
 from kumoi.main import wiring
 from kumoi.model.settings import Settings
 from kumoi.store.database import Store
+from kumoi.store.keys import rotation
+from kumoi.store.keys.encryption import KeyEncryptions
+from kumoi.store.keys.platform import PlatformKeys
 
 NAMES = ("log", "secrets", "cursors")
 
@@ -80,6 +83,30 @@ def test_a_founding_that_was_cut_short_goes_on_with_its_keys(
     keys = start()
     assert keys["log"] == made["log"]
     assert start() == keys
+
+
+def test_a_rotated_key_of_the_platform_starts_a_region_and_a_lost_version_of_it_does_not(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    start()
+    keys = tmp_path / "keys"
+    platform = PlatformKeys.read(keys)
+    platform.rotate()
+    store = Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
+    rows = store.read_wait(rotation.wrapped_by, "platform/1")
+    wrapped = rotation.versions_wrap(KeyEncryptions(platform), rows, platform.current)
+    store.transact_wait(None, rotation.versions_put, wrapped)
+    store.close()
+    kept = (keys / "secrets.key").read_bytes()
+    assert not platform.destroy(1, 0.0)
+    assert platform.destroy(1, (keys / "secrets-2.key").stat().st_mtime)
+    with pytest.raises(FileNotFoundError):
+        start()
+    assert not (keys / "secrets.key").exists()
+    (keys / "secrets.key").write_bytes(kept)
+    (keys / "secrets-2.key").unlink()
+    with pytest.raises(ValueError, match=r"secrets-2.key is lost.*restore it"):
+        start()
 
 
 def test_a_plane_without_tokens_loads_nothing_of_them() -> None:

@@ -18,6 +18,7 @@ from witnessed_region import Plane
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
 from kumoi.model.jobs import JobSpec
+from kumoi.model.services import RevisionSpec, ServiceSpec
 
 WAIT_S = 60
 STEP_S = 0.05
@@ -103,8 +104,12 @@ def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path)
         line = f"read -r got </run/secrets/PASSWORD; exec sleep 300 # {command}"
         given, environment = {"PASSWORD": "password"}, {"SETTING": setting}
         spec = JobSpec(("/bin/sh", "-c", line), secrets=given, environment=environment)
+        run = RevisionSpec(8_080, spec.command, environment=environment)
+        service = client.services.create(project, ServiceSpec(run, "web"))
+        assert service.spec.run == run
         job = client.jobs.create(project, spec).id
         started(client, job)
+        assert client.services.get(service.id).spec.run == run
         assert seen_in_processes([secret]) == []
         assert holding(plane.data_dir, [secret, command, setting]) == []
         assert client.jobs.get(job).spec.command == spec.command

@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -49,6 +49,15 @@ class PlatformKeys:
     def read(cls, directory: Path) -> "PlatformKeys":
         """Every version in `directory`. Raises ValueError for a file that is no key."""
         return cls(_versions_read(directory), directory)
+
+    @property
+    def versions(self) -> Sequence[int]:
+        """The versions that are known, oldest first."""
+        return sorted(self._keys)
+
+    def path(self, name: str) -> Path:
+        """The file of the version of this name. Only for keys that were read from a directory."""
+        return _path(self._directory or Path(), int(name.removeprefix(self.PREFIX)))
 
     @property
     def current(self) -> FileKey:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from kumoi.store.keys.ciphers import KEY_BYTES
 from kumoi.store.keys.encryption import KeyEncryption
 from kumoi.store.keys.names import organization_key_additional
+from kumoi.store.keys.platform import PlatformKeys
 from kumoi.store.schema import AnyRow, key_holders, organization_keys
 
 
@@ -27,6 +28,13 @@ def organization_keys_read(connection: Connection, organization_id: str) -> Orga
     versions = connection.execute(statement.order_by(organization_keys.c.number)).all()
     holder = connection.execute(select(key_holders).where(key_holders.c.id == organization_id)).one_or_none()
     return OrganizationKeys(versions, holder)
+
+
+def platform_keks(connection: Connection) -> Sequence[str]:
+    """The names of the platform's keys that wrap anything."""
+    statement = select(organization_keys.c.kek).distinct()
+    found = statement.where(organization_keys.c.kek.startswith(PlatformKeys.PREFIX))
+    return connection.execute(found.order_by(organization_keys.c.kek)).scalars().all()
 
 
 def organization_key_id(organization_id: str, version: int) -> str:
