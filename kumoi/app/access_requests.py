@@ -124,8 +124,9 @@ async def _access_request_create(
             )
         kind, project_id = found
         row = _new_row(plane, actor, organization_id, request_id, body, now_us) | {"resource_kind": kind}
+        asked = _asked(row) | {"project": project_id}
         create, approve = Action.ACCESS_REQUEST_CREATE, Action.ACCESS_REQUEST_APPROVE
-        told = access_events(plane.region, actor.id, create, row, _asked(row), now_us, NOTICES[create])
+        told = access_events(plane.region, actor.id, create, row, asked, now_us, NOTICES[create])
         covering = rule_covering(connection, plane.region, row, project_id, now_us)
         if covering is not None:
             row |= covering.values | {"state": "approved"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kumoi.app.plane import Plane
-from kumoi.model.access import AccessGrant, Action, Actor
+from kumoi.model.access import AccessGrant, Action, Actor, Target
 from kumoi.model.ids import IdKind
 from kumoi.store import schema
 from kumoi.store.access import actor_of_token
@@ -40,14 +40,15 @@ async def use_record(plane: Plane, actor: Actor, sent: Sent) -> None:
     now_us = plane.clock_us()
     uses: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
-    for grant, action, resource in _used(actor):
+    for grant, action, target in _used(actor):
         use_id = id_new(IdKind.ACCESS_USE, plane.region.cell)
         detail = {
             "action": action,
             "call": sent.call,
             "phase": sent.phase,
+            "project": target.project_id,
             "request": grant.request_id,
-            "resource": resource,
+            "resource": target.id,
             "sha256": sent.sha256,
             "size_bytes": sent.size_bytes,
             "status": sent.status,
@@ -67,7 +68,7 @@ async def use_record(plane: Plane, actor: Actor, sent: Sent) -> None:
                 "request_id": grant.request_id,
                 "at_us": now_us,
                 "action": action,
-                "resource": resource,
+                "resource": target.id,
                 "call": sent.call,
                 "phase": sent.phase,
                 "status": sent.status,
@@ -94,5 +95,5 @@ def _holds(connection: Connection, actor: Actor, grants: Iterable[AccessGrant], 
     )
 
 
-def _used(actor: Actor) -> Iterable[tuple[AccessGrant, Action, str]]:
+def _used(actor: Actor) -> Iterable[tuple[AccessGrant, Action, Target]]:
     return () if actor.session is None else actor.session.used

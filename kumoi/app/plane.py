@@ -203,7 +203,7 @@ class Plane:
         for grant in grants:
             decision = self.guard.decide(actor, action, target, grant)
             if decision.allowed:
-                actor.session.used[grant, action, target.id] = None
+                actor.session.used[grant, action, target] = None
                 return decision
         return None
 

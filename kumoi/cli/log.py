@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import click
 import msgspec
 
+from kumoi.cli.access_signing import public_key_read
 from kumoi.cli.command import Group, option
 from kumoi.cli.events import COLUMNS as EVENT_COLUMNS
 from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
-from kumoi.cli.log_export import EVENTS_MAX, export_build, export_read, export_verify
+from kumoi.cli.log_export import EVENTS_MAX, events_told, export_build, export_read, export_verify
 from kumoi.cli.log_files import (
     HeldReceipt,
     Trust,
@@ -28,6 +31,7 @@ from kumoi.cli.progress import progress
 from kumoi.cli.session import Session, organization_option, pass_session
 from kumoi.cli.text import duration_parse
 from kumoi.client.errors import ConflictError
+from kumoi.ledger.access_story import access_story
 from kumoi.ledger.checkpoint import CHECKPOINT_PATH, checkpoint_open, checkpoint_peek
 from kumoi.ledger.note import MAX_NOTE_BYTES, SignatureType
 from kumoi.ledger.verify import Fetch, history_verify, log_verify
@@ -276,6 +280,13 @@ def log_watch(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Verify a file of kumoi log export alone, without plane and mirror.",
 )
+@option(
+    "--access-key",
+    "access_keys",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="PEM file of a key that you approve operator access with: check all access in --export by it.",
+)
 @witness_option
 @quorum_option
 @pass_session
@@ -286,6 +297,7 @@ def log_verify_command(
     export: Path | None,
     receipts: tuple[Path, ...],
     older: tuple[Path, ...],
+    access_keys: tuple[Path, ...],
     witnesses: tuple[str, ...],
     quorum: int | None,
 ) -> None:
@@ -294,8 +306,10 @@ def log_verify_command(
     if export is not None:
         if directory or receipts or older:
             raise click.UsageError(_("--export is verified alone: leave out --dir and files of receipts"))
-        _export_verify(session, export, trust)
+        _export_verify(session, export, trust, access_keys)
         return
+    if access_keys:
+        raise click.UsageError(_("--access-key is for --export"))
     fetch: Fetch = session.public.log.read if directory is None else directory_fetch(directory)
     read = [receipt_entry(path) for path in receipts]
     if directory is not None:
@@ -323,9 +337,14 @@ def log_verify_command(
     )
 
 
-def _export_verify(session: Session, path: Path, trust: Trust) -> None:
+def _export_verify(session: Session, path: Path, trust: Trust, access_keys: tuple[Path, ...]) -> None:
     export = export_read(path)
+    story = None
     opened = export_verify(export, trust.key, witnesses=trust.witnesses, quorum=trust.quorum)
+    if access_keys:
+        keys = [public_key_read(path) for path in access_keys]
+        told = sorted(events_told(export), key=itemgetter("log_index"))
+        story = access_story(told, opened.checkpoint.origin, export.organization, keys)
     session.out.record(
         {
             "verified": True,
@@ -335,6 +354,7 @@ def _export_verify(session: Session, path: Path, trust: Trust) -> None:
             "cosignatures": [held.key.name for held in opened.cosignatures],
             "organization": export.organization,
             "events": len(export.events),
+            **({} if story is None else {"operator_access": asdict(story)}),
         }
     )
 

@@ -208,7 +208,7 @@ class AccessGrant:
 class AccessSession:
     """Which grants one request of an operator made use of, with what for, in the order of use."""
 
-    used: dict[tuple[AccessGrant, "Action", str], None] = field(default_factory=dict)
+    used: dict[tuple[AccessGrant, "Action", "Target"], None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

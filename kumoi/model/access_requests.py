@@ -1,11 +1,12 @@
 """Operator access to what is a tenant's: asked for, approved by the tenant's key, used, recorded, ended."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from kumoi.model.access import AccessSet
+from kumoi.model.access import AccessSet, Action
 from kumoi.model.ids import END, Id, Name
 
 ACCESS_S_MIN = 60
@@ -15,6 +16,29 @@ SETS_MAX = len(AccessSet)
 KEYS_MAX = 20
 RULES_MAX = 100
 REASON_MAX = 1_000
+
+# The guard's schema has the same table as its groups `granted_...`; a test holds them together.
+ACTIONS_OF_SETS: Mapping[str, frozenset[Action]] = {
+    AccessSet.INSPECT: frozenset(
+        {
+            Action.PROJECT_LIST,
+            Action.PROJECT_READ,
+            Action.PROJECT_USAGE_READ,
+            Action.ORGANIZATION_USAGE_READ,
+            Action.JOB_LIST,
+            Action.JOB_READ,
+            Action.SERVICE_LIST,
+            Action.SERVICE_READ,
+            Action.FILE_LIST,
+            Action.SECRET_LIST,
+        }
+    ),
+    AccessSet.LOGS: frozenset({Action.JOB_LOG_READ}),
+    AccessSet.FILES: frozenset({Action.FILE_READ}),
+    AccessSet.EVENTS: frozenset({Action.ORGANIZATION_EVENT_LIST, Action.EVENT_READ}),
+    AccessSet.STOP: frozenset({Action.JOB_CANCEL}),
+}
+"""Which actions each set lets an operator do."""
 
 Reason = Annotated[str, Meta(min_length=10, max_length=REASON_MAX)]
 Duration = Annotated[int, Meta(ge=ACCESS_S_MIN, le=ACCESS_S_MAX, description="seconds")]
