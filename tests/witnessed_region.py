@@ -57,7 +57,7 @@ class Plane:
         self.process.communicate(timeout=WAIT_S)
 
     def kumoi(self, *words: str, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "kumoi.main", *words, "--url", self.url]
+        command = [sys.executable, "-m", "kumoi.main", "--url", self.url, *words]
         held = {"KUMOI_TOKEN": token or (self.data_dir / "admin.token").read_text().strip()}
         return subprocess.run(
             command, capture_output=True, text=True, timeout=WAIT_S, env=os.environ | held, check=False

@@ -22,11 +22,16 @@ from kumoi.store.ids import id_new
 from kumoi.store.writer import Change, Move
 
 
-async def access_key_list(plane: Plane, actor: Actor, organization: str) -> Page[AccessKey]:
+async def access_key_list(
+    plane: Plane, actor: Actor, organization: str, limit: int, cursor: str | None
+) -> Page[AccessKey]:
     """Every key of an organization, retired ones too, oldest first."""
     organization_id = await organization_authorized(plane, actor, Action.ACCESS_KEY_LIST, organization)
-    rows = await plane.store.read(access_keys.access_key_list, organization_id)
-    return Page(tuple(access_keys.access_key_of(row._asdict()) for row in rows), None)
+    listing = f"access-keys/{organization_id}"
+    after = plane.cursors.open(listing, cursor)
+    rows = await plane.store.read(access_keys.access_key_list, organization_id, limit + 1, after)
+    found = [access_keys.access_key_of(row._asdict()) for row in rows]
+    return plane.cursors.page(listing, found, limit, lambda key: key.id)
 
 
 async def access_key_create(
@@ -49,7 +54,7 @@ async def _access_key_create(
     public_key = base64.b64decode(body.public_key)
 
     def build(connection: Connection) -> Change:
-        known = access_keys.access_key_list(connection, organization_id)
+        known = access_keys.access_key_list(connection, organization_id, KEYS_MAX)
         if len(known) >= KEYS_MAX:
             raise Conflict(
                 "access_keys_full",
@@ -100,7 +105,7 @@ async def access_key_retire(
     now_us = plane.clock_us()
 
     def build(connection: Connection) -> Change:
-        known = {row.id: row for row in access_keys.access_key_list(connection, organization_id)}
+        known = {row.id: row for row in access_keys.access_key_list(connection, organization_id, KEYS_MAX)}
         row = known.get(key_id)
         if row is None:
             raise not_found(key_id)

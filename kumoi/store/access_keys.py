@@ -12,10 +12,17 @@ from kumoi.store.access_requests import sets_of
 from kumoi.store.schema import AnyRow, access_keys, access_rules, in_state
 
 
-def access_key_list(connection: Connection, organization_id: str) -> Sequence[AnyRow]:
-    """Every key of an organization, retired ones too, oldest first."""
-    statement = select(access_keys).where(access_keys.c.organization_id == organization_id)
-    return connection.execute(statement.order_by(access_keys.c.id)).all()
+def access_key_list(
+    connection: Connection, organization_id: str, limit: int, after_id: str | None = None
+) -> Sequence[AnyRow]:
+    """Every key of an organization, retired ones too, oldest first, after `after_id`."""
+    statement = (
+        select(access_keys)
+        .where(access_keys.c.organization_id == organization_id, access_keys.c.id > (after_id or ""))
+        .order_by(access_keys.c.id)
+        .limit(limit)
+    )
+    return connection.execute(statement).all()
 
 
 def access_key_get(connection: Connection, organization_id: str, key_id: str) -> AnyRow | None:

@@ -71,7 +71,7 @@ ACCESS_ROUTES: tuple[Route, ...] = (
             ("explain", access_requests.access_request_explain, A.ACCESS_REQUEST_EXPLAIN, AccessExplain),
         )
     ),
-    Route("GET", _KEYS, access_keys.access_key_list, A.ACCESS_KEY_LIST, Page[AccessKey]),
+    Route("GET", _KEYS, access_keys.access_key_list, A.ACCESS_KEY_LIST, Page[AccessKey], query=PageQuery),
     Route(
         "POST",
         _KEYS,
