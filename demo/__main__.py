@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from demo import proof, services
+from demo import proof, services, trust
 from demo.region import Region
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError, InvalidError, NotFoundError
@@ -66,9 +66,11 @@ class Demo:
             found.append(f"ready after {self.region.start():.2f} s")
             if self.region.plain_why:
                 found.append(f"its files and logs are not encrypted here: {self.region.plain_why}")
+            found.append("a witness, a program of its own, cosigns its log")
         operator = Kumoi(self.region.url, self.region.operator_token())
         with self.step("create two organizations and a project") as found:
-            acme = Kumoi(self.region.url, _token(operator, "acme"))
+            token = _token(operator, "acme")
+            acme = Kumoi(self.region.url, token)
             other = Kumoi(self.region.url, _token(operator, "umbrella"))
             project = acme.projects.create("acme", "index")
             for program in ("shard.py", "merge.py"):
@@ -106,6 +108,23 @@ class Demo:
             found.append(f"{used.attempts} attempts, {used.wall_s:.1f} s wall, {used.cpu_s:.1f} s CPU")
         with self.step("verify the log offline, receipts included") as found:
             found += _prove(acme, self.region.data_dir / "log-copy")
+        self._trust(operator, acme, token, project.id, merge)
+
+    def _trust(self, operator: Kumoi, acme: Kumoi, token: str, project: str, job: str) -> None:
+        """An operator wants to look at what is the tenant's; then it wants to change the history."""
+        place, witness = self.region.data_dir, self.region.witness
+        with self.step("an operator tries to read what the job wrote") as found:
+            found.append(trust.refused(operator, job))
+        with self.step("it asks, the tenant approves with its own key, it reads") as found:
+            approver = trust.Approver(place / "security-office")
+            request, told = trust.approved(operator, acme, project, job, approver)
+            found.append(told)
+        with self.step("the tenant revokes in the middle of a download") as found:
+            found.append(trust.revoked(operator, acme, project, request, approver.place))
+        with self.step("the tenant verifies the whole story offline") as found:
+            found += trust.proven(acme, self.region.url, token, witness, approver)
+        with self.step("the operator rewrites the history and signs it again") as found:
+            found += trust.rewritten(place / "log-copy", place, witness, acme.log.vkey().strip())
 
     def summary(self) -> None:
         """The table at the end."""

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from demo.witness import Witness
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
 from kumoi.engines.base import EngineError, Phase
@@ -38,6 +39,9 @@ class Region:
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
         self.plain_why = _plain_why()
+        origin = Settings(data_dir=data_dir).origin
+        self.witness = Witness(data_dir / "witness", data_dir, origin, _port_free())
+        (data_dir / "witnesses.toml").write_text(self.witness.rules())
 
     def start(self) -> float:
         """Start the plane; returns the seconds until it answered."""
@@ -46,6 +50,7 @@ class Region:
         command += ["--listen", f"127.0.0.1:{self.port}", "--log-interval-s", "0.5"]
         command += ["--gateway-listen", "127.0.0.1:0"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KUMOI_")}
+        environment["KUMOI_WITNESSES_FILE"] = str(self.data_dir / "witnesses.toml")
         if self.plain_why:
             environment["KUMOI_VOLUME_ENCRYPTION"] = "false"
         with (self.data_dir / "plane.log").open("ab") as log:
@@ -75,6 +80,7 @@ class Region:
         False if some of it is still there after END_S.
         """
         self.stop()
+        self.witness.end()
         until_s = time.monotonic() + END_S
         ended = self._attempts_end(until_s) and self._gateway_end(until_s)
         return ended and self._volumes_end()
