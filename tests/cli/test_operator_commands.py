@@ -49,7 +49,9 @@ GIVEN: dict[str, str] = {
     "access approve": "REQUEST --sign-key PEM", "access deny": "REQUEST", "access revoke": "REQUEST",
     "access key list": "", "access key add": "mole PEM", "access key retire": "KEY", "access rule list": "",
     "access rule create": "mole ORG --sets logs --until 2030-01-01T00:00:00Z --sign-key PEM",
-    "access rule revoke": "RULE", "usage": "", "event list": "", "event show": "EVENT",
+    "access rule revoke": "RULE", "usage": "",
+    "key show": "", "key attach": "token label", "key withdraw": "", "key restore": "", "key rotate": "",
+    "key platform": "", "event list": "", "event show": "EVENT",
     "event watch": "--after 0 --count 1", "notice list": "", "notice target list": "",
     "notice target add": "mole@example.org", "notice target remove": "TARGET",
     "notice target test": "TARGET", "log checkpoint": "", "log export": "-o OUT", "log mirror": "MIRROR",
@@ -64,7 +66,7 @@ SPARED = {
     "pool create", "pool pause", "pool resume", "pool autoscale set", "pool autoscale rm", "site create",
     "capacity-plan create", "capacity-plan rm", "device-model put", "quota set", "quota rm",
     "fair-share set", "budget set", "budget rm", "rate set", "reservation create", "reservation cancel",
-    "access request", "access confirm", "access end", "access explain",
+    "access request", "key platform-rotate", "access confirm", "access end", "access explain",
 }  # fmt: skip
 
 

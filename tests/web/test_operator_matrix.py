@@ -61,7 +61,8 @@ OPERATORS = {
     "quota_write", "quota_delete", "fair_share_read", "fair_share_write", "rate_list", "rate_write",
     "budget_read", "budget_write", "budget_delete", "reservation_list", "reservation_read",
     "reservation_create", "reservation_cancel", "platform_usage_read", "platform_event_list", "self_read",
-    "token_list", "token_create", "access_request_list", "access_request_read", "access_request_create",
+    "token_list", "token_create", "key_read", "platform_key_read", "platform_key_rotate",
+    "access_request_list", "access_request_read", "access_request_create",
     "access_request_confirm", "access_request_explain", "access_request_end",
 }  # fmt: skip
 # Without a body these would change what the other cases need; that they are operators' is shown elsewhere.
