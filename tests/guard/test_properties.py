@@ -107,6 +107,12 @@ PROVIDERS = {
     Action.RESERVATION_READ,
     Action.RESERVATION_CREATE,
     Action.RESERVATION_CANCEL,
+    Action.ACCESS_REQUEST_LIST,
+    Action.ACCESS_REQUEST_READ,
+    Action.ACCESS_REQUEST_CREATE,
+    Action.ACCESS_REQUEST_CONFIRM,
+    Action.ACCESS_REQUEST_EXPLAIN,
+    Action.ACCESS_REQUEST_END,
 }
 
 # Every action has one kind of target, and only that is worth asking about.
