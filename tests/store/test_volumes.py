@@ -297,6 +297,7 @@ def killed_at(line: int, data_dir: Path, kept: dict[str, bytes]) -> bool:
     return os.WIFSIGNALED(status)
 
 
+@pytest.mark.timeout(300)
 def test_a_plane_killed_at_any_line_leaves_what_the_next_one_goes_on_with(tmp_path: Path) -> None:
     kept = {ORG: b"1" * 64}
     for line in range(1, 1_000):
