@@ -16,6 +16,8 @@ from kumoi.store.volumes.errors import VolumeUnavailable
 from kumoi.store.volumes.gocryptfs import Gocryptfs
 from kumoi.store.volumes.mounts import EncryptedVolumes, PlainVolumes, Volumes
 
+CAN_ENCRYPT = shutil.which("gocryptfs") is not None and os.access("/dev/fuse", os.R_OK | os.W_OK)
+"""Whether this machine can mount an encrypted volume."""
 KEPT: dict[Path, dict[str, bytes]] = {}
 """Passwords by data directory: what a database would keep."""
 
@@ -61,7 +63,7 @@ class Passwords:
 
 def gocryptfs_or_skip(make: Callable[[], Any]) -> Any:
     """What `make` makes, or a skip that says what this machine lacks."""
-    if shutil.which("gocryptfs") is None or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+    if not CAN_ENCRYPT:
         pytest.skip("no FUSE here (apt-get install gocryptfs fuse3; /dev/fuse)")
     return make()
 
