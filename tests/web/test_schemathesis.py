@@ -7,6 +7,7 @@ import httpx
 import pytest
 import requests
 import schemathesis
+from access_office import Office
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
@@ -20,6 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from kumoi.model.time import time_format
 from kumoi.web.api.parameters import NoQuery
 from kumoi.web.api.route import Route
 from kumoi.web.api.routes import ROUTES
@@ -78,7 +80,19 @@ def known(own_world: Any) -> dict[str, str]:
     reserved = api(world.operator, "POST", f"{base}/reservations", held)
     assert reserved.status_code == 201, reserved.text
     service, replica, _job = world.replica()
+    office = Office(world)
+    until = time_format(world.plane.clock_us() + 3_600_000_000)
+    rule = office.approver.rule("known", world.job(), ("logs",), until)
     found = {
+        "notice_target": office.call(
+            world.acme.admin,
+            "notice-targets",
+            {"channel": "webhook", "address": "https://receiver.invalid/known"},
+            status=201,
+        )["target"]["id"],
+        "access_request": office.ask(world.acme.id)["id"],
+        "access_key": office.approver.id,
+        "access_rule": office.call(world.acme.admin, "access-rules", rule, status=201)["id"],
         "service": service,
         "replica": replica,
         "scaling": world.scaling(service),
