@@ -40,6 +40,7 @@ from kumoi.store.database import Connection
 from kumoi.store.ids import id_new
 from kumoi.store.principals import principal_get
 from kumoi.store.schema import AnyRow
+from kumoi.store.tokens import token_get
 from kumoi.store.writer import Change, Move
 
 NOTICES = {
@@ -252,13 +253,7 @@ async def access_request_confirm(
                 "access_kind", "the request {id} is for the tenant to approve, not for operators", id=row.id
             )
         _lapsed_check(row, now_us)
-        second = principal_get(connection, actor.id)
-        if actor.id == row.requested_by or second is None or second.created_at > time_format(row.created_us):
-            raise Conflict(
-                "second_operator_needed",
-                "another operator, whose account is older than the request {id}, has to confirm it",
-                id=row.id,
-            )
+        _second_check(connection, actor, row)
         explain_by_us = now_us + plane.access_terms.explain_s * US_PER_S
         values = {
             "approved_us": now_us,
@@ -268,6 +263,7 @@ async def access_request_confirm(
         }
         detail = _asked(row._asdict()) | {
             "confirmed_by": actor.id,
+            "confirmed_with": actor.token_id,
             "expires_at": time_format(values["expires_us"]),
             "explain_by": time_format(explain_by_us),
         }
@@ -332,6 +328,22 @@ def _narrowed(row: AnyRow, body: AccessApprove) -> tuple[str, int]:
             seconds=row.duration_s,
         )
     return sets_text(sets), duration_s
+
+
+def _second_check(connection: Connection, actor: Actor, row: AnyRow) -> None:
+    """Raises Conflict unless `actor` is another operator, who was one already when the request was made.
+
+    A token made later does not count either: whoever asked might have made it.
+    """
+    principal, token = principal_get(connection, actor.id), token_get(connection, actor.token_id)
+    asked_at = time_format(row.created_us)
+    made_at = [] if principal is None or token is None else [principal.created_at, token.token.created_at]
+    if actor.id == row.requested_by or not made_at or max(made_at) > asked_at:
+        raise Conflict(
+            "second_operator_needed",
+            "another operator, with account and token older than the request {id}, has to confirm it",
+            id=row.id,
+        )
 
 
 def _new_row(

@@ -1,16 +1,16 @@
 """What operators do with access: recorded before it is answered, and cut off when it ends."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kumoi.app.plane import Plane
+from kumoi.app.plane import Plane, not_found
 from kumoi.model.access import AccessGrant, Action, Actor, Target
 from kumoi.model.ids import IdKind
 from kumoi.store import schema
 from kumoi.store.access import actor_of_token
-from kumoi.store.access_requests import access_grants
+from kumoi.store.access_requests import access_grants_hold
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
@@ -36,7 +36,23 @@ class Sent:
 
 
 async def use_record(plane: Plane, actor: Actor, sent: Sent) -> None:
-    """Write durably what `actor` used and gets for it: for each grant a row, and an event of the tenant."""
+    """Write durably what `actor` used and gets for it: for each grant a row, and an event of the tenant.
+
+    Raises NotFound, and writes nothing, where a grant ended since it was looked at: what took long to find
+    is not sent after a revocation. The end of a stream is recorded in any case.
+    """
+    change = _use_change(plane, actor, sent)
+    grants = {grant.request_id for grant, _, _ in _used(actor)}
+
+    def build(connection: Connection) -> Change:
+        if sent.phase != "end" and not access_grants_hold(connection, grants, plane.clock_us()):
+            raise not_found(", ".join(sorted({target.id for _, _, target in _used(actor)})))
+        return change
+
+    await plane.commit_built(build)
+
+
+def _use_change(plane: Plane, actor: Actor, sent: Sent) -> Change:
     now_us = plane.clock_us()
     uses: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
@@ -62,37 +78,22 @@ async def use_record(plane: Plane, actor: Actor, sent: Sent) -> None:
             detail=detail,
         )
         events.append(event)
-        uses.append(
-            {
-                "id": use_id,
-                "request_id": grant.request_id,
-                "at_us": now_us,
-                "action": action,
-                "resource": target.id,
-                "call": sent.call,
-                "phase": sent.phase,
-                "status": sent.status,
-                "size_bytes": sent.size_bytes,
-                "sha256": sent.sha256,
-                "event_id": event["id"],
-            }
-        )
-    await plane.commit(Change([(schema.events, events), (schema.access_uses, uses)]))
+        row = {"id": use_id, "at_us": now_us, "request_id": grant.request_id, "event_id": event["id"]}
+        told = ("action", "call", "phase", "resource", "sha256", "size_bytes", "status")
+        uses.append(row | {name: detail[name] for name in told})
+    return Change([(schema.events, events), (schema.access_uses, uses)])
 
 
 async def access_over(plane: Plane, actor: Actor) -> None:
     """Return when something that `actor` uses is no longer granted, or its token no longer works."""
-    grants = {grant for grant, _, _ in _used(actor)}
-    while await plane.store.read(_holds, actor, grants, plane.clock_us()):
+    requests = {grant.request_id for grant, _, _ in _used(actor)}
+    while await plane.store.read(_holds, actor.token_id, requests, plane.clock_us()):
         await asyncio.sleep(LOOK_S)
 
 
-def _holds(connection: Connection, actor: Actor, grants: Iterable[AccessGrant], now_us: int) -> bool:
-    if actor_of_token(connection, actor.token_id, now_us) is None:
-        return False
-    return all(
-        grant in access_grants(connection, actor.id, grant.organization_id, now_us) for grant in grants
-    )
+def _holds(connection: Connection, token_id: str, requests: Collection[str], now_us: int) -> bool:
+    works = actor_of_token(connection, token_id, now_us) is not None
+    return works and access_grants_hold(connection, requests, now_us)
 
 
 def _used(actor: Actor) -> Iterable[tuple[AccessGrant, Action, Target]]:

@@ -101,12 +101,12 @@ def key_pair_write(path: Path) -> Path:
     key = Ed25519PrivateKey.generate()
     public = path.with_suffix(".pub.pem")
     private_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    for place, content, mode in (
-        (path, private_pem, 0o600),
-        (public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644),
-    ):
-        place.touch(mode, exist_ok=False)
-        place.write_bytes(content)
+    public_pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    # Both names are taken before anything is written, so that neither half is ever left alone.
+    public.touch(0o644, exist_ok=False)
+    path.touch(0o600, exist_ok=False)
+    path.write_bytes(private_pem)
+    public.write_bytes(public_pem)
     return public
 
 

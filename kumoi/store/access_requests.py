@@ -1,7 +1,7 @@
 """Requests of operators for access to what is a tenant's, what they grant, and what was done with it."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
@@ -82,6 +82,16 @@ def access_grants(
     )
 
 
+def access_grants_hold(connection: Connection, request_ids: Collection[str], now_us: int) -> bool:
+    """Whether each of these requests still grants at `now_us`; inside a transaction it goes on doing so."""
+    table = access_requests
+    statement = select(table.c.id).where(
+        table.c.id.in_(request_ids), in_state(table, "approved"), table.c.expires_us > now_us
+    )
+    held = connection.execute(statement.with_for_update(read=True)).scalars().all()
+    return len(held) == len(request_ids)
+
+
 def resource_find(
     connection: Connection, organization_id: str, resource: str
 ) -> tuple[ResourceKind, str | None] | None:
@@ -117,13 +127,10 @@ def access_requests_expire(
     Returns how many steps were taken, at most `limit`.
     """
     steps = _due(connection, now_us, limit)
-    moves: list[Move] = []
-    told: list[dict[str, Any]] = []
-    notices: list[dict[str, Any]] = []
-    for row, action, target, values in steps:
-        moves.append(Move(access_requests, row.id, row.state, target, values))
+    told, notices = [], []
+    for row, action, _, _ in steps:
         brief = {"organization": row.organization_id, "kind": row.kind, "requested_by": row.requested_by}
-        told += [
+        of_tenant, of_platform = (
             event_row(
                 action,
                 at_us=now_us,
@@ -133,10 +140,14 @@ def access_requests_expire(
                 detail=brief,
             )
             for organization_id in (row.organization_id, platform_organization_id)
-        ]
+        )
+        told += [of_tenant, of_platform]
         if action == INCIDENT:
-            notices.append(notice_row(NoticeKind.BREAK_GLASS_UNEXPLAINED, told[-2]))
-    move_many(connection, moves)
+            notices.append(notice_row(NoticeKind.BREAK_GLASS_UNEXPLAINED, of_tenant))
+    move_many(
+        connection,
+        [Move(access_requests, row.id, row.state, target, values) for row, _, target, values in steps],
+    )
     insert_many(connection, events, told)
     insert_many(connection, schema.notices, notices)
     return len(steps)

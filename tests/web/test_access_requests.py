@@ -36,7 +36,12 @@ def clock(office: Office) -> Iterator[list[int]]:
 def written_job(office: Office) -> str:
     """A job whose first task has a log."""
     job = str(office.world.job(office.tenant))
-    office.world.wait(lambda: office.log_status(job, office.tenant.admin) == 200)
+
+    def attempts() -> Any:
+        tasks = office.world.api(office.tenant.admin, "GET", f"/v1/jobs/{job}/tasks").json()["items"]
+        return tasks and tasks[0]["attempts"]
+
+    office.world.wait(attempts)
     return job
 
 
@@ -86,6 +91,27 @@ def test_what_cannot_be_recorded_is_not_answered(office: Office, monkeypatch: py
         answer = office.world.api(office.operator, "GET", f"/v1/jobs/{job}/tasks/0/log")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_what_took_longer_than_the_access_is_not_answered(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = written_job(office)
+    approved = office.approved(job)
+    read = office.world.engine.log_read
+
+    def slow(*words: Any) -> Any:
+        revoked = schema.access_requests.update().where(schema.access_requests.c.id == approved["id"])
+        office.world.plane.store.transact_wait(
+            None, lambda connection: connection.execute(revoked.values(state="revoked"))
+        )
+        return read(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.world.engine, "log_read", slow)
+        answer = office.world.api(office.operator, "GET", f"/v1/jobs/{job}/tasks/0/log")
+    assert answer.status_code == 404
+    assert office.uses(approved) == []
 
 
 def test_forged_replayed_widened_and_strangers_approvals_are_refused(office: Office) -> None:
@@ -217,6 +243,8 @@ def test_glass_is_broken_by_two_told_at_once_and_explained(office: Office) -> No
     office.step(asked, "approve", office.approver.approval(asked), status=409)
     office.step(asked, "confirm", by=office.operator, status=409)
     office.step(asked, "confirm", by=operator_new(office.world), status=409)
+    colleague = office.world.api(office.colleague, "POST", "/v1/tokens", {}).json()["secret"]
+    office.step(asked, "confirm", by=colleague, status=409)
     confirmed = office.step(asked, "confirm", by=office.colleague)
     assert (confirmed["state"], confirmed["signature"]) == ("approved", None)
     assert office.log_status(job) == 200
