@@ -304,6 +304,7 @@ def _statement(origin: str, request: Mapping[str, Any], sets: str, duration_s: i
         request["requested_by"],
         Scope(request["resource"], tuple(sets.split(",")), duration_s),
         reason_digest(request["reason"]),
+        time_format(request["answer_by_us"]),
     )
     return statement_format(approval)
 

@@ -392,11 +392,12 @@ def _approval(asked: AccessRequest) -> Approval:
         found, cause = None, str(error)
     else:
         cause = _("it says something else than the request")
-    shown = (asked.organization, asked.id, asked.requested_by, asked.resource, reason_digest(asked.reason))
     if isinstance(found, Approval):
-        scope = found.scope
-        said = found.organization, found.request, found.requested_by, scope.resource, found.reason_sha256
-        if said == shown and scope.sets == asked.sets and scope.duration_s == asked.duration_s:
+        scope = Scope(asked.resource, asked.sets, asked.duration_s)
+        reason = reason_digest(asked.reason)
+        if found == Approval(
+            found.origin, asked.organization, asked.id, asked.requested_by, scope, reason, asked.answer_by
+        ):
             return found
     raise fail(
         Exit.VERIFICATION_FAILED,

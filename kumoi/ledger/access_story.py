@@ -4,13 +4,14 @@ The log proves that events are as they were written. This checks that they are a
 used that the tenant's key did not approve, nothing wider, longer or later; broken glass had two operators.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from kumoi.ledger.encoding import base64_parse
 from kumoi.ledger.errors import FormatError, MismatchError, SignatureError
-from kumoi.ledger.note import ED25519_BYTES
+from kumoi.ledger.note import ED25519_BYTES, PUBLIC_KEY_BYTES
 from kumoi.ledger.statements import (
     ANY_OPERATOR,
     Approval,
@@ -25,8 +26,17 @@ from kumoi.model.time import US_PER_S, time_parse
 
 GRACE_US: Final = US_PER_S
 """What was under way when an access ended may be recorded so much later."""
+CUT_US: Final = 5 * US_PER_S
+"""So much later at the latest the end of a stream is recorded, which was cut off then."""
 S = TypeVar("S", Approval, Rule, KeyAddition)
-_CLOSERS = ("access_request_revoke", "access_request_end", "access_request_expire")
+_ENDS = {
+    "access_request_deny": ("requested",),
+    "access_request_lapse": ("requested",),
+    "access_request_end": ("requested", "approved"),
+    "access_request_revoke": ("approved",),
+    "access_request_expire": ("approved",),
+}
+"""What ends a request, and in which of its states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,14 @@ class AccessStory:
     """What happened: requests by how they were approved, and how many answers operators got.
 
     `broken_glass` names the requests that no tenant approved; `unexplained` those of them without a word yet.
+    `unfinished` streams have a beginning and no end: what they sent is not known.
     """
 
     requests: int
     approved: int
     approved_by_rule: int
     uses: int
+    unfinished: int
     broken_glass: tuple[str, ...]
     unexplained: tuple[str, ...]
 
@@ -47,97 +59,131 @@ class AccessStory:
 @dataclass(slots=True)
 class _Request:
     asked: Mapping[str, Any]
+    state: str = "requested"
     scope: Scope | None = None
     until_us: int = 0
-    closed_us: int | None = None
     by_rule: bool = False
     glass: bool = False
     explained: bool = False
+    streams: Counter[str] = field(default_factory=Counter)
+
+    def approve(self, scope: Scope, at_us: int, latest_us: int | None = None) -> None:
+        """From `at_us` on, and to `latest_us` at the most."""
+        self.state, self.scope = "approved", scope
+        self.until_us = at_us + scope.duration_s * US_PER_S
+        if latest_us is not None:
+            self.until_us = min(self.until_us, latest_us)
+
+    def end(self, at_us: int) -> None:
+        """At `at_us`, if it had not ended before."""
+        self.state = "ended"
+        self.until_us = min(self.until_us, at_us)
 
 
 @dataclass(slots=True)
 class _Reader:
     origin: str
     organization: str
-    keys: Sequence[bytes]
+    keys: set[bytes]
+    key_ids: dict[str, bytes] = field(default_factory=dict)
     requests: dict[str, _Request] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
+    rule_names: set[str] = field(default_factory=set)
     uses: int = 0
 
     def read(self, event: Mapping[str, Any]) -> None:
         """Take in the next event. Raises MismatchError where it is not as it must be."""
-        if event.get("outcome") != "done":
+        action, resource, detail = event["action"], event["resource"], event["detail"]
+        if event["outcome"] == "refused" and action != "access_use":
             return
-        match event["action"]:
+        if action.startswith("access_") and event["outcome"] != "done":
+            raise MismatchError(f"{action} at {event['at']} has no outcome that there is")
+        match action:
             case "access_request_create":
-                self.requests[event["resource"]] = _Request(event["detail"])
+                if resource in self.requests:
+                    raise MismatchError(f"{resource} was asked for twice")
+                self.requests[resource] = _Request(detail)
             case "access_key_create":
-                self._key_add(event["detail"])
+                self._key_add(resource, detail)
+            case "access_key_retire":
+                self.keys.discard(self.key_ids.get(resource, b""))
             case "access_rule_create":
-                self.rules[event["resource"]] = self._signed(event["detail"], Rule)
+                self._rule_add(resource, detail)
             case "access_rule_revoke":
-                self.rules.pop(event["resource"], None)
+                self.rules.pop(resource, None)
             case "access_request_approve":
                 self._approve(event)
             case "access_request_confirm":
                 self._confirm(event)
             case "access_request_explain":
-                self._request(event["resource"]).explained = True
+                self._request(resource).explained = True
             case "access_use":
                 self._use(event)
-            case action if action in _CLOSERS:
-                self._request(event["resource"]).closed_us = time_parse(event["at"])
+            case ending if ending in _ENDS:
+                self._request(resource, *_ENDS[ending]).end(time_parse(event["at"]))
 
-    def _key_add(self, detail: Mapping[str, Any]) -> None:
+    def _key_add(self, key_id: str, detail: Mapping[str, Any]) -> None:
         """A further key counts if a trusted one signed for it; the first is trusted by whoever names it."""
-        if "statement" in detail:
+        if self.key_ids:
             self._signed(detail, KeyAddition)
+        self.key_ids[key_id] = base64_parse(detail["public_key"], "a key", PUBLIC_KEY_BYTES)
+
+    def _rule_add(self, rule_id: str, detail: Mapping[str, Any]) -> None:
+        rule = self._signed(detail, Rule)
+        if rule.name in self.rule_names:
+            raise MismatchError(f"the rule {rule.name} was presented twice")
+        self.rule_names.add(rule.name)
+        self.rules[rule_id] = rule
 
     def _approve(self, event: Mapping[str, Any]) -> None:
-        request = self._request(event["resource"])
-        asked, detail = request.asked, event["detail"]
-        at_us = time_parse(event["at"])
+        request = self._request(event["resource"], "requested")
+        asked, detail, at_us = request.asked, event["detail"], time_parse(event["at"])
         if "rule" in detail:
             rule = self._signed(detail, Rule)
             if self.rules.get(detail["rule"]) != rule or not _rule_covers(rule, asked, at_us):
                 raise MismatchError(f"{event['resource']} was approved by a rule that does not cover it")
             request.by_rule = True
-            request.scope = Scope(asked["resource"], tuple(asked["sets"]), asked["duration_s"])
-        else:
-            approval = self._signed(detail, Approval)
-            if not _answers(approval, event["resource"], asked):
-                raise MismatchError(f"the approval of {event['resource']} is of something else")
-            request.scope = approval.scope
-        request.until_us = at_us + request.scope.duration_s * US_PER_S
+            request.approve(_scope(asked), at_us, time_parse(rule.until))
+            return
+        approval = self._signed(detail, Approval)
+        if not _answers(approval, event["resource"], asked) or at_us > time_parse(approval.answer_by):
+            raise MismatchError(f"the approval of {event['resource']} is of something else, or too late")
+        request.approve(approval.scope, at_us)
 
     def _confirm(self, event: Mapping[str, Any]) -> None:
-        request = self._request(event["resource"])
+        request = self._request(event["resource"], "requested")
         asked = request.asked
         if asked["kind"] == AccessKind.ORDINARY or event["actor"] == asked["requested_by"]:
             raise MismatchError(f"{event['resource']} was confirmed by nobody who could")
         request.glass = True
-        request.scope = Scope(asked["resource"], tuple(asked["sets"]), asked["duration_s"])
-        request.until_us = time_parse(event["at"]) + asked["duration_s"] * US_PER_S
+        request.approve(_scope(asked), time_parse(event["at"]))
 
     def _use(self, event: Mapping[str, Any]) -> None:
-        detail = event["detail"]
+        detail, at_us = event["detail"], time_parse(event["at"])
         request = self._request(detail["request"])
-        at_us = time_parse(event["at"])
         if request.scope is None or event["actor"] != request.asked["requested_by"]:
             raise MismatchError(f"{event['actor']} used {detail['request']}, which was not approved for it")
-        closed_us = request.until_us if request.closed_us is None else request.closed_us
-        if detail["phase"] != "end" and at_us > min(closed_us, request.until_us) + GRACE_US:
+        phase, call = detail["phase"], detail["call"]
+        grace_us = CUT_US if phase == "end" else GRACE_US
+        if at_us > request.until_us + grace_us:
             raise MismatchError(f"{detail['request']} was used at {event['at']}, after its end")
+        if phase == "end" and not request.streams[call]:
+            raise MismatchError(f"a stream of {detail['request']} ended that never began")
+        request.streams[call] += {"begin": 1, "end": -1, "whole": 0}[phase]
         allowed = {action for one in request.scope.sets for action in ACTIONS_OF_SETS.get(one, ())}
         reached = (detail["resource"], detail["project"], self.organization)
         if detail["action"] not in allowed or request.scope.resource not in reached:
             raise MismatchError(f"{detail['request']} was used for more than it grants, at {event['at']}")
         self.uses += 1
 
-    def _request(self, request_id: str) -> _Request:
-        if request_id not in self.requests:
+    def _request(self, request_id: str, *states: str) -> _Request:
+        """The request; in one of these states, where some are named."""
+        request = self.requests.get(request_id)
+        if request is None:
             raise MismatchError(f"nothing tells how {request_id} was asked for; export all events")
-        return self.requests[request_id]
+        if states and request.state not in states:
+            raise MismatchError(f"{request_id} is {request.state}, and was decided about once more")
+        return request
 
     def _signed(self, detail: Mapping[str, Any], kind: type[S]) -> S:
         """The statement of this kind about this organization, if one of the tenant's keys signed it."""
@@ -152,7 +198,9 @@ class _Reader:
             if not isinstance(statement, kind) or at != (self.origin, self.organization):
                 raise MismatchError("a signed statement is of another kind, region or organization")
             return statement
-        raise SignatureError("an approval of operator access is signed by none of the keys that you named")
+        raise SignatureError(
+            "an approval of operator access is signed by none of the keys that you named, or by a retired one"
+        )
 
 
 def access_story(
@@ -163,7 +211,7 @@ def access_story(
     Raises SignatureError for an approval that none of the keys signed, MismatchError for access that was
     wider, longer or later than what was signed, FormatError for events that say less than they must.
     """
-    reader = _Reader(origin, organization, keys)
+    reader = _Reader(origin, organization, set(keys))
     for event in events:
         try:
             reader.read(event)
@@ -177,9 +225,14 @@ def access_story(
         approved=len(approved),
         approved_by_rule=sum(one.by_rule for one in approved),
         uses=reader.uses,
+        unfinished=sum(one.streams.total() for one in requests.values()),
         broken_glass=glass,
         unexplained=tuple(name for name in glass if not requests[name].explained),
     )
+
+
+def _scope(asked: Mapping[str, Any]) -> Scope:
+    return Scope(asked["resource"], tuple(asked["sets"]), asked["duration_s"])
 
 
 def _answers(approval: Approval, request_id: str, asked: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "sets",
         "reason-sha256",
         "duration-s",
+        "answer-by",
     ),
     RULE: ("origin", "organization", "rule", "operator", "resource", "sets", "duration-s", "until"),
     KEY: ("origin", "organization", "name", "public-key"),
@@ -54,7 +55,10 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """The tenant's yes to one request, of one operator, for one reason."""
+    """The tenant's yes to one request, of one operator, for one reason; worth nothing after `answer_by`.
+
+    `answer_by` is RFC 3339 UTC.
+    """
 
     origin: str
     organization: str
@@ -62,6 +66,7 @@ class Approval:
     requested_by: str
     scope: Scope
     reason_sha256: str
+    answer_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ def _approval_values(approval: Approval) -> list[str]:
         _sets_format(scope.sets),
         approval.reason_sha256,
         str(scope.duration_s),
+        approval.answer_by,
     ]
 
 
@@ -202,6 +208,7 @@ def _of_values(kind: str, values: Mapping[str, str]) -> Statement:
         values["requested-by"],
         scope,
         values["reason-sha256"],
+        values["answer-by"],
     )
 
 

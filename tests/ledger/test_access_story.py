@@ -45,20 +45,27 @@ def asked(request: str, at_s: float = 0, kind: str = "ordinary") -> dict[str, An
 
 def approval(request: str, **changed: Any) -> dict[str, Any]:
     scope = Scope("job_1", changed.pop("sets", ("logs",)), changed.pop("duration_s", 600))
-    made = Approval(ORIGIN, TENANT, request, "usr_op", scope, reason_digest(REASON))
+    answer_by = time_format(T0_US + 100_000_000)
+    made = Approval(ORIGIN, TENANT, request, "usr_op", scope, reason_digest(REASON), answer_by)
     raw = statement_format(made)
     detail = {"statement": raw.decode(), "signature": APPROVER.sign(raw), "key": "ack_1"}
     return event(10, "usr_admin", "access_request_approve", request, **detail | changed)
 
 
 def used(request: str, at_s: float, **changed: Any) -> dict[str, Any]:
-    detail = {"request": request, "action": "job_log_read", "resource": "job_1", "project": "prj_1"}
+    detail = {
+        "request": request,
+        "action": "job_log_read",
+        "resource": "job_1",
+        "project": "prj_1",
+        "call": "GET /x",
+    }
     return event(at_s, "usr_op", "access_use", f"acu_{at_s}", **{"phase": "whole"} | detail | changed)
 
 
 def story() -> Events:
     """Approved and used, by a rule too, revoked; broken glass, explained and not."""
-    until = time_format(T0_US + 3_600_000_000)
+    until = time_format(T0_US + 500_000_000)
     rule = APPROVER.rule("nights", "prj_1", ("logs", "inspect"), until)
     signed = {"statement": rule_text(rule), "signature": rule["signature"], "key": "ack_1"}
     return [
@@ -94,6 +101,7 @@ def rule_text(rule: dict[str, Any]) -> str:
 def test_a_true_story_is_told() -> None:
     told = access_story(story(), ORIGIN, TENANT, KEYS)
     assert (told.requests, told.approved, told.approved_by_rule, told.uses) == (4, 2, 1, 5)
+    assert told.unfinished == 0
     assert (told.broken_glass, told.unexplained) == (("acc_3", "acc_4"), ("acc_4",))
 
 
@@ -110,6 +118,15 @@ def drop(at: int) -> Callable[[Events], None]:
         del events[at]
 
     return apply
+
+
+def again(at: int, of: int, /, **changed: Any) -> Callable[[Events], None]:
+    """Say at `at` once more what was said at `of`."""
+    return lambda events: events.insert(at, copy.deepcopy(events[of]) | changed)
+
+
+def late(at_s: float) -> str:
+    return time_format(T0_US + int(at_s * 1_000_000))
 
 
 STRANGER = Approver(ORIGIN, TENANT)
@@ -146,6 +163,29 @@ LIES: dict[str, Callable[[Events], None]] = {
     "the rule is of another project": change(9, project="prj_2", resource="job_2"),
     "the glass was broken by one": lambda events: events[14].update(actor="usr_op"),
     "an ordinary request was confirmed": change(13, kind="ordinary"),
+    "asked for once more after the revocation": again(7, 2),
+    "approved once more after the revocation": again(7, 3, at=late(90)),
+    "approved twice": again(4, 3, at=late(15)),
+    "approved too late": lambda events: events[3].update(at=late(101)),
+    "approved after a denial": put(3, lambda: event(5, "usr_admin", "access_request_deny", "acc_1")),
+    "approved after it was withdrawn": put(3, lambda: event(5, "usr_op", "access_request_end", "acc_1")),
+    "approved after it lapsed": put(3, lambda: event(5, "plane", "access_request_lapse", "acc_1")),
+    "approved by a retired key": put(3, lambda: event(5, "usr_admin", "access_key_retire", "ack_1")),
+    "the rule was presented again": again(9, 8, resource="acr_2"),
+    "used after the end of the rule": lambda events: events.insert(
+        events.index(next(one for one in events if one["action"] == "access_request_expire")),
+        used("acc_2", 502),
+    ),
+    "a stream ended that never began": put(5, lambda: used("acc_1", 21, phase="end")),
+    "a stream ended long after the revocation": lambda events: events[7].update(at=late(40)),
+    "a use says that it was refused": lambda events: events[4].update(outcome="refused"),
+    "a use has another outcome": lambda events: events[4].update(outcome="perhaps"),
+    "the glass is confirmed once more": again(15, 14, at=late(600)),
+    "a phase is none": change(4, phase="middle"),
+    "a further key is not signed for": put(
+        1,
+        lambda: event(-8.5, "usr_admin", "access_key_create", "ack_2", name="x", public_key=STRANGER.public),
+    ),
     "an event says too little": lambda events: events[3]["detail"].pop("signature"),
     "a time is none": lambda events: events[4].update(at="yesterday"),
 }

@@ -27,7 +27,7 @@ words = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=
 sets = st.lists(st.sampled_from(["logs", "files", "stop"]), min_size=1, max_size=3, unique=True)
 scopes = st.builds(Scope, words, sets.map(lambda found: tuple(sorted(found))), st.integers(1, 999_999_999))
 statements = st.one_of(
-    st.builds(Approval, words, words, words, words, scopes, words),
+    st.builds(Approval, words, words, words, words, scopes, words, words),
     st.builds(Rule, words, words, words, words, scopes, words),
     st.builds(KeyAddition, words, words, words, st.binary(min_size=32, max_size=32)),
 )
@@ -38,6 +38,7 @@ APPROVAL = Approval(
     "usr_1",
     Scope("job_1", ("inspect", "logs"), 3_600),
     reason_digest("to find out why jobs fail"),
+    "2027-01-15T08:00:00.000000Z",
 )
 
 
