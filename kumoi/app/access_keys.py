@@ -4,7 +4,7 @@ import base64
 
 from msgspec.structs import replace
 
-from kumoi.app.access_statements import SignatureRefused, signature_check, signer_find
+from kumoi.app.access_statements import SignatureRefused, approved_end, signature_check, signer_find
 from kumoi.app.answers import answer
 from kumoi.app.organizations import organization_authorized
 from kumoi.app.plane import Plane, not_found
@@ -19,6 +19,7 @@ from kumoi.store import access_keys, schema
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
+from kumoi.store.organizations import organization_lock
 from kumoi.store.writer import Change, Move
 
 
@@ -54,6 +55,7 @@ async def _access_key_create(
     public_key = base64.b64decode(body.public_key)
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         known = access_keys.access_key_list(connection, organization_id, KEYS_MAX)
         if len(known) >= KEYS_MAX:
             raise Conflict(
@@ -96,7 +98,9 @@ async def _access_key_create(
 async def access_key_retire(
     plane: Plane, actor: Actor, organization: str, key_id: str, key: IdempotencyKey | None
 ) -> Written:
-    """Let a key and the rules that it signed approve nothing more. The last active one stays.
+    """Let a key and the rules that it signed approve nothing more, and end what it approved.
+
+    The last active one stays.
 
     Without it anybody with an administrator's token could begin anew with a key of his own.
     """
@@ -105,6 +109,7 @@ async def access_key_retire(
     now_us = plane.clock_us()
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         known = {row.id: row for row in access_keys.access_key_list(connection, organization_id, KEYS_MAX)}
         row = known.get(key_id)
         if row is None:
@@ -127,9 +132,11 @@ async def access_key_retire(
             detail={"name": found.name},
         )
         move = Move(schema.access_keys, key_id, "active", "retired", {})
-        return Change([(schema.events, [event])], [move], key, answer(200, moved, moved.version))
+        ended = approved_end(connection, plane.region, actor.id, "key_id", key_id, now_us)
+        inserts = [(schema.events, [event]), *ended.inserts]
+        return Change(inserts, [move, *ended.moves], key, answer(200, moved, moved.version))
 
-    return await plane.commit_built(build, key)
+    return await plane.commit_built(build, key, wake=("notices",))
 
 
 def _signed(

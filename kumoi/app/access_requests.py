@@ -38,6 +38,7 @@ from kumoi.store import access_requests, schema
 from kumoi.store.access_requests import access_request_of, sets_of, sets_text
 from kumoi.store.database import Connection
 from kumoi.store.ids import id_new
+from kumoi.store.organizations import organization_lock
 from kumoi.store.principals import principal_get
 from kumoi.store.schema import AnyRow
 from kumoi.store.tokens import token_get
@@ -114,6 +115,7 @@ async def _access_request_create(
     now_us, request_id = plane.clock_us(), id_new(IdKind.ACCESS_REQUEST, plane.region.cell)
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         found = access_requests.resource_find(connection, organization_id, body.resource)
         if found is None:
             raise resource_unknown(body.resource)
@@ -253,7 +255,7 @@ async def access_request_confirm(
                 "access_kind", "the request {id} is for the tenant to approve, not for operators", id=row.id
             )
         _lapsed_check(row, now_us)
-        _second_check(connection, actor, row)
+        _second_check(connection, actor, row, plane.access_terms.second_age_s)
         explain_by_us = now_us + plane.access_terms.explain_s * US_PER_S
         values = {
             "approved_us": now_us,
@@ -331,19 +333,21 @@ def _narrowed(row: AnyRow, body: AccessApprove) -> tuple[str, int]:
     return sets_text(sets), duration_s
 
 
-def _second_check(connection: Connection, actor: Actor, row: AnyRow) -> None:
-    """Raises Conflict unless `actor` is another operator, who was one already when the request was made.
+def _second_check(connection: Connection, actor: Actor, row: AnyRow, age_s: int) -> None:
+    """Raises Conflict unless `actor` is another operator, and was one long before the request was made.
 
-    A token made later does not count either: whoever asked might have made it.
+    Its token must be as old: whoever asked might have made it. Whom it was made by is in the platform's log,
+    and the age is the time that its auditors and the colleague have to notice.
     """
     principal, token = principal_get(connection, actor.id), token_get(connection, actor.token_id)
-    asked_at = time_format(row.created_us)
+    latest = time_format(row.created_us - age_s * US_PER_S)
     made_at = [] if principal is None or token is None else [principal.created_at, token.token.created_at]
-    if actor.id == row.requested_by or not made_at or max(made_at) > asked_at:
+    if actor.id == row.requested_by or not made_at or max(made_at) > latest:
         raise Conflict(
             "second_operator_needed",
-            "another operator, with account and token older than the request {id}, has to confirm it",
+            "another operator has to confirm {id}, with an account and a token at least {seconds} s older",
             id=row.id,
+            seconds=age_s,
         )
 
 
@@ -399,6 +403,7 @@ async def _move(
     now_us = plane.clock_us()
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         row = access_requests.access_request_get(connection, organization_id, request_id)
         if row is None:
             raise not_found(request_id)

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from kumoi.app.access_statements import (
     SignatureRefused,
     approval_detail,
+    approved_end,
     resource_unknown,
     signature_check,
     signer_find,
@@ -31,6 +32,7 @@ from kumoi.store.access_requests import resource_find, sets_text
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
 from kumoi.store.ids import id_new
+from kumoi.store.organizations import organization_lock
 from kumoi.store.writer import Change, Move
 
 
@@ -72,9 +74,10 @@ async def _access_rule_create(
     signature = base64.b64decode(body.signature)
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         if resource_find(connection, organization_id, body.resource) is None:
             raise resource_unknown(body.resource)
-        if access_keys.access_rules_active_count(connection, organization_id) >= RULES_MAX:
+        if access_keys.access_rules_count(connection, organization_id, now_us) >= RULES_MAX:
             raise Conflict(
                 "access_rules_full",
                 "an organization has at most {limit} rules; revoke one first",
@@ -127,12 +130,13 @@ async def _access_rule_create(
 async def access_rule_revoke(
     plane: Plane, actor: Actor, organization: str, rule_id: str, key: IdempotencyKey | None
 ) -> Written:
-    """End a rule. What it approved before goes on until its own end, or until it is revoked too."""
+    """End a rule, and with it the access that it approved."""
     action = Action.ACCESS_RULE_REVOKE
     organization_id = await organization_authorized(plane, actor, action, organization)
     now_us = plane.clock_us()
 
     def build(connection: Connection) -> Change:
+        organization_lock(connection, organization_id)
         row = access_keys.access_rule_get(connection, organization_id, rule_id)
         if row is None:
             raise not_found(rule_id)
@@ -149,9 +153,11 @@ async def access_rule_revoke(
             detail={"name": found.name},
         )
         move = Move(schema.access_rules, rule_id, "active", "revoked", {})
-        return Change([(schema.events, [event])], [move], key, answer(200, moved, moved.version))
+        ended = approved_end(connection, plane.region, actor.id, "rule_id", rule_id, now_us)
+        inserts = [(schema.events, [event]), *ended.inserts]
+        return Change(inserts, [move, *ended.moves], key, answer(200, moved, moved.version))
 
-    return await plane.commit_built(build, key)
+    return await plane.commit_built(build, key, wake=("notices",))
 
 
 def rule_covering(

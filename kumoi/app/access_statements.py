@@ -13,11 +13,12 @@ from kumoi.model.notices import NoticeKind
 from kumoi.model.time import time_format
 from kumoi.store import schema
 from kumoi.store.access_keys import access_key_get
+from kumoi.store.access_requests import access_requests_revoke
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
 from kumoi.store.notices import notice_row
 from kumoi.store.schema import AnyRow
-from kumoi.store.writer import Row, Table
+from kumoi.store.writer import Change, Row, Table
 
 
 class SignatureRefused(Invalid):
@@ -101,3 +102,17 @@ def access_events(
     if notice is not None:
         inserts.append((schema.notices, [notice_row(notice, rows[0])]))
     return inserts
+
+
+def approved_end(
+    connection: Connection, region: Region, actor_id: str, column: str, held_id: str, now_us: int
+) -> Change:
+    """What ends the access that a rule or a key approved, for when that ends itself."""
+    inserts: list[tuple[Table, list[Row]]] = []
+    moves = []
+    for row, move in access_requests_revoke(connection, column, held_id):
+        revoke, notice = Action.ACCESS_REQUEST_REVOKE, NoticeKind.ACCESS_REVOKE
+        detail = {"by": actor_id, "with": held_id}
+        inserts += access_events(region, actor_id, revoke, row._asdict(), detail, now_us, notice)
+        moves.append(move)
+    return Change(inserts, moves)

@@ -25,7 +25,8 @@ ACCESS_USE = "access_use"
 class Sent:
     """What an answer was, or will be: the call that got it, and the bytes of its body.
 
-    `phase` is `whole`, or `begin` and `end` of what is streamed, whose size and digest are known at the end.
+    `phase` is `whole`, or `begin` and `end` of what is streamed. The size of a begin is what was announced, 0
+    where nothing was; what was sent, and its digest, is known at the end.
     """
 
     call: str
@@ -84,16 +85,29 @@ def _use_change(plane: Plane, actor: Actor, sent: Sent) -> Change:
     return Change([(schema.events, events), (schema.access_uses, uses)])
 
 
+def access_detail(actor: Actor) -> dict[str, object]:
+    """What the event of an operator's act holds, so that the act is never without its reason."""
+    requests = sorted({grant.request_id for grant, _, _ in _used(actor)})
+    return {"access_requests": requests} if requests else {}
+
+
 async def access_over(plane: Plane, actor: Actor) -> None:
-    """Return when something that `actor` uses is no longer granted, or its token no longer works."""
+    """Return when something that `actor` uses is no longer granted to it, or its token no longer works."""
     requests = {grant.request_id for grant, _, _ in _used(actor)}
-    while await plane.store.read(_holds, actor.token_id, requests, plane.clock_us()):
+    while True:
+        now = await plane.store.read(_actor_now, actor.token_id, requests, plane.clock_us())
+        if now is None or not all(
+            plane.guard.decide(now, action, target, grant).allowed for grant, action, target in _used(actor)
+        ):
+            return
         await asyncio.sleep(LOOK_S)
 
 
-def _holds(connection: Connection, token_id: str, requests: Collection[str], now_us: int) -> bool:
-    works = actor_of_token(connection, token_id, now_us) is not None
-    return works and access_grants_hold(connection, requests, now_us)
+def _actor_now(connection: Connection, token_id: str, requests: Collection[str], now_us: int) -> Actor | None:
+    """Whom the token works for, if the requests still grant."""
+    if not access_grants_hold(connection, requests, now_us):
+        return None
+    return actor_of_token(connection, token_id, now_us)
 
 
 def _used(actor: Actor) -> Iterable[tuple[AccessGrant, Action, Target]]:

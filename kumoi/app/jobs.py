@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from kumoi.app.access_uses import access_detail
 from kumoi.app.answers import answer
 from kumoi.app.keys import spec_seal, spec_shown
 from kumoi.app.plane import Plane
@@ -149,6 +150,7 @@ async def job_cancel(plane: Plane, actor: Actor, job: str, key: IdempotencyKey |
             resource=job,
             organization=row.organization_id,
             project=row.project_id,
+            detail=access_detail(actor),
         )
         ref = JobRef(job, row.name, state)
         return Change([(schema.events, [event])], key=key, answer=answer(200, ref))

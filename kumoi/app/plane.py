@@ -73,10 +73,14 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class AccessTerms:
-    """How long tenants have to answer operators, and operators to explain broken glass, in seconds."""
+    """How long tenants have to answer operators, and operators to explain broken glass, in seconds.
+
+    Account and token of the second operator are that much older than the request at least.
+    """
 
     answer_s: int = 7 * 86_400
     explain_s: int = 86_400
+    second_age_s: int = 86_400
 
 
 def _now_us() -> int:

@@ -123,10 +123,14 @@ class _Reader:
                 self._request(resource, *_ENDS[ending]).end(time_parse(event["at"]))
 
     def _key_add(self, key_id: str, detail: Mapping[str, Any]) -> None:
-        """A further key counts if a trusted one signed for it; the first is trusted by whoever names it."""
+        """The first key is trusted by whoever names it, a further one because a trusted one signed for it."""
+        public_key = base64_parse(detail["public_key"], "a key", PUBLIC_KEY_BYTES)
         if self.key_ids:
-            self._signed(detail, KeyAddition)
-        self.key_ids[key_id] = base64_parse(detail["public_key"], "a key", PUBLIC_KEY_BYTES)
+            addition = self._signed(detail, KeyAddition)
+            if addition.public_key != public_key:
+                raise MismatchError(f"{key_id} is not the key that was signed for")
+            self.keys.add(public_key)
+        self.key_ids[key_id] = public_key
 
     def _rule_add(self, rule_id: str, detail: Mapping[str, Any]) -> None:
         rule = self._signed(detail, Rule)
@@ -199,7 +203,8 @@ class _Reader:
                 raise MismatchError("a signed statement is of another kind, region or organization")
             return statement
         raise SignatureError(
-            "an approval of operator access is signed by none of the keys that you named, or by a retired one"
+            "it is signed by none of the keys that you named, nor by one that these signed for, or by a "
+            "retired one; name the organization's first key too"
         )
 
 
@@ -215,6 +220,8 @@ def access_story(
     for event in events:
         try:
             reader.read(event)
+        except SignatureError as error:
+            raise SignatureError(f"{event['action']} of {event['resource']}: {error}") from error
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"an event about access cannot be understood: {error!r}") from error
     requests = reader.requests

@@ -103,7 +103,9 @@ def plane_build(settings: Settings) -> tuple[Plane, Runner]:
         engines=engines,
         providers=providers,
         notice_rules=ways.rules,
-        access_terms=AccessTerms(settings.access_answer_s, settings.access_explain_s),
+        access_terms=AccessTerms(
+            settings.access_answer_s, settings.access_explain_s, settings.access_second_age_s
+        ),
     )
 
     def nudge(*names: str) -> None:

@@ -42,6 +42,7 @@ class Settings:
     plan_retention_s: int = 30 * 86_400
     access_answer_s: int = 7 * 86_400
     access_explain_s: int = 86_400
+    access_second_age_s: int = 86_400
     volume_encryption: bool = True
     gateway: bool = True
     gateway_listen: str = GATEWAY_LISTEN_DEFAULT
@@ -59,6 +60,8 @@ class Settings:
         for name in ("access_answer_s", "access_explain_s"):
             if not 1 <= getattr(self, name) <= 30 * 86_400:
                 raise ValueError(f"{name} must be 1 s to 30 days, not {getattr(self, name)}")
+        if not 0 <= self.access_second_age_s <= 30 * 86_400:
+            raise ValueError(f"access_second_age_s must be 0 to 30 days, not {self.access_second_age_s}")
         address_split(self.listen)
         address_split(self.gateway_listen, "gateway_listen", port_min=0)
 

@@ -70,12 +70,16 @@ def access_rules_live(connection: Connection, organization_id: str, now_us: int)
     return connection.execute(statement).all()
 
 
-def access_rules_active_count(connection: Connection, organization_id: str) -> int:
-    """How many rules of an organization are not revoked."""
+def access_rules_count(connection: Connection, organization_id: str, now_us: int) -> int:
+    """How many rules of an organization are neither revoked nor over."""
     statement = (
         select(func.count())
         .select_from(access_rules)
-        .where(access_rules.c.organization_id == organization_id, in_state(access_rules, "active"))
+        .where(
+            access_rules.c.organization_id == organization_id,
+            in_state(access_rules, "active"),
+            access_rules.c.until_us > now_us,
+        )
     )
     return int(connection.execute(statement).scalar_one())
 

@@ -26,6 +26,7 @@ from kumoi.store.schema import (
 )
 from kumoi.store.writer import Move, insert_many, move_many
 
+LIVE_MAX = 10_000
 LAPSE = "access_request_lapse"
 EXPIRE = "access_request_expire"
 INCIDENT = "access_request_incident"
@@ -117,6 +118,14 @@ def access_requests_open(connection: Connection, operator_id: str, organization_
         or_(in_state(access_requests, "requested"), in_state(access_requests, "approved")),
     )
     return len(connection.execute(statement).all())
+
+
+def access_requests_revoke(connection: Connection, column: str, held_id: str) -> list[tuple[AnyRow, Move]]:
+    """The live requests that a rule (`rule_id`) or a key (`key_id`) approved, each with its end."""
+    table = access_requests
+    statement = select(table).where(table.c[column] == held_id, in_state(table, "approved"))
+    rows = connection.execute(statement.order_by(table.c.id).limit(LIVE_MAX)).all()
+    return [(row, Move(table, row.id, "approved", "revoked", {})) for row in rows]
 
 
 def access_requests_expire(

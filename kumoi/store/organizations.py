@@ -54,3 +54,13 @@ def organization_from_row(row: AnyRow) -> Organization:
         created_at=time_format(row.created_us),
         version=row.version,
     )
+
+
+def organization_lock(connection: Connection, organization_id: str) -> None:
+    """Let nobody else decide about an organization until this transaction ends.
+
+    For what is decided on several rows: two planes that look at once must not both find that they may.
+    """
+    organizations = schema.organizations
+    own = select(organizations.c.id).where(organizations.c.id == organization_id)
+    connection.execute(own.with_for_update())

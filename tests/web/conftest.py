@@ -289,7 +289,7 @@ def region_open(place: Path) -> Iterator[World]:
         patch.setattr(wiring, "_engines_build", lambda *_: {"sandbox": engine})
         patch.setattr(wiring, "_providers_build", lambda _: {"fake": FakeProvider(), "abroad": abroad})
         plane, loops = wiring.plane_build(
-            Settings(place, log_interval_s=0.1, gateway=False, volume_encryption=False)
+            Settings(place, log_interval_s=0.1, gateway=False, volume_encryption=False, access_second_age_s=0)
         )
     operator = (place / "admin.token").read_text().strip()
     with asyncio.Runner() as runner:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -204,7 +204,8 @@ def test_a_signed_rule_approves_what_it_covers_and_nothing_else(office: Office) 
     assert office.ask(job, duration_s=600)["state"] == "requested"
     again = office.call(office.tenant.admin, "access-rules", body, status=409)
     assert again["type"].endswith("name_in_use")
-    assert office.step(covered, "revoke")["state"] == "revoked"
+    assert office.log_status(job) == 404
+    assert office.step(covered, "revoke", status=409)["type"].endswith("access_request_state")
 
 
 def test_a_rule_for_one_operator_is_for_nobody_else(office: Office) -> None:
@@ -232,9 +233,50 @@ def test_a_stolen_administrators_token_adds_no_key(office: Office) -> None:
     second = office.approver.addition(plain["name"], thief)
     made = office.call(office.tenant.admin, "access-keys", second, status=201)
     thief.id = made["id"]
+    job = written_job(office)
+    asked = office.ask(job)
+    office.step(asked, "approve", thief.approval(asked))
+    assert office.log_status(job) == 200
     office.call(office.tenant.admin, f"access-keys/{made['id']}/retire")
-    asked = office.ask(written_job(office))
+    assert office.log_status(job) == 404
+    asked = office.ask(job)
     office.step(asked, "approve", thief.approval(asked), status=422)
+
+
+def test_a_refusal_under_a_grant_is_recorded_too(office: Office) -> None:
+    project = office.tenant.project
+    approved = office.approved(project, "files", "stop")
+    job = written_job(office)
+    missing = office.world.api(office.operator, "GET", f"/v1/projects/{project}/files/missing")
+    assert office.world.api(office.operator, "POST", f"/v1/jobs/{job}/cancel").status_code == 200
+    assert [(use["action"], use["status"]) for use in office.uses(approved)] == [
+        ("file_read", missing.status_code),
+        ("job_cancel", 200),
+    ]
+    assert missing.status_code == 404
+    cancelled = next(event for event in office.events("job_cancel") if event["resource"] == job)
+    assert cancelled["detail"] == {"access_requests": [approved["id"]]}
+    office.step(approved, "revoke")
+
+
+def test_an_operator_whose_role_was_taken_is_cut_off(office: Office) -> None:
+    events = f"/v1/organizations/{office.tenant.id}/events/watch"
+    approved = office.approved(office.tenant.id, "events", by=office.colleague)
+    bindings = "/v1/organizations/platform/role-bindings"
+    me = office.world.api(office.colleague, "GET", "/v1/whoami").json()
+
+    async def role_take(client: Any) -> None:
+        path = f"/v1/role-bindings/{me['roles'][0]['id']}"
+        answer = await client.delete(path, headers={"Authorization": f"Bearer {office.operator}"})
+        assert answer.status_code == 204
+
+    try:
+        _, cut = office.world.api.runner.run(cut_off(office, events, role_take, office.colleague))
+        assert cut
+    finally:
+        binding = {"principal": me["id"], "role": "platform_operator"}
+        assert office.world.api(office.operator, "POST", bindings, binding).status_code == 201
+        office.step(approved, "revoke")
 
 
 def test_glass_is_broken_by_two_told_at_once_and_explained(office: Office) -> None:
@@ -302,19 +344,28 @@ def test_a_revocation_cuts_a_download_and_a_watch_off(office: Office) -> None:
     events = f"/v1/organizations/{office.tenant.id}/events/watch"
     for url, sets in ((path, "files"), (events, "events")):
         approved = office.approved(office.tenant.id, sets)
-        sent, cut = office.world.api.runner.run(cut_off(office, url, approved))
+        revoke = f"/v1/organizations/{office.tenant.id}/access-requests/{approved['id']}/revoke"
+
+        async def end(client: Any, path: str = revoke) -> None:
+            answer = await client.post(path, headers={"Authorization": f"Bearer {office.tenant.admin}"})
+            assert answer.status_code == 200
+
+        sent, cut = office.world.api.runner.run(cut_off(office, url, end, office.operator))
         assert cut
         assert len(sent) < len(content)
         # Of the heartbeats only the first is of the stream; the others keep the connection alive.
         told = sent if url == path else HEARTBEAT + sent.replace(HEARTBEAT, b"")
-        begin, end = office.uses(approved)
-        assert (begin["phase"], end["phase"]) == ("begin", "end")
-        assert end["size_bytes"] == len(told)
-        assert end["sha256"] == hashlib.sha256(told).hexdigest()
+        begun, ended = office.uses(approved)
+        assert (begun["phase"], ended["phase"]) == ("begin", "end")
+        assert begun["size_bytes"] == (len(content) if url == path else 0)
+        assert ended["size_bytes"] == len(told)
+        assert ended["sha256"] == hashlib.sha256(told).hexdigest()
 
 
-async def cut_off(office: Office, path: str, approved: Any) -> tuple[bytes, bool]:
-    """Read until the first bytes came, have the access revoked, and say what came and whether it was cut."""
+async def cut_off(
+    office: Office, path: str, end: Callable[[Any], Awaitable[None]], token: str
+) -> tuple[bytes, bool]:
+    """Read until the first bytes came, have the access ended, and say what came and whether it was cut."""
     body, first = bytearray(), asyncio.Event()
     asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
 
@@ -334,14 +385,11 @@ async def cut_off(office: Office, path: str, approved: Any) -> tuple[bytes, bool
         "path": path,
         "raw_path": path.encode(),
         "query_string": b"",
-        "headers": [(b"authorization", f"Bearer {office.operator}".encode())],
+        "headers": [(b"authorization", f"Bearer {token}".encode())],
     }
     serving = asyncio.create_task(office.world.api.application(scope, receive, send))
     await asyncio.wait_for(first.wait(), 20)
-    revoke = f"/v1/organizations/{office.tenant.id}/access-requests/{approved['id']}/revoke"
-    client = office.world.api._client
-    answer = await client.post(revoke, headers={"Authorization": f"Bearer {office.tenant.admin}"})
-    assert answer.status_code == 200
+    await end(office.world.api._client)
     done, _ = await asyncio.wait({serving}, timeout=20)
     return bytes(body), bool(done) and serving.exception() is not None
 

@@ -104,7 +104,7 @@ class Application:
         fixed: Headers = ((b"kumoi-request-id", request_id.encode()), _NOSNIFF)
         log = _Seen(scope["method"][:20])
         try:
-            answer = await self._answer(scope, headers, receive, log)
+            answer = await self._answer(scope, headers, receive, log, request_id)
         except KumoiError as error:
             answer = self._problem(error, scope, headers, request_id)
         except Exception:
@@ -126,7 +126,9 @@ class Application:
             seconds = perf_counter() - started
             self._access_log.add(log.method, log.route, answer.status, seconds, request_id, log.actor)
 
-    async def _answer(self, scope: Scope, headers: RequestHeaders, receive: Receive, log: "_Seen") -> Answer:
+    async def _answer(
+        self, scope: Scope, headers: RequestHeaders, receive: Receive, log: "_Seen", request_id: str
+    ) -> Answer:
         route, path = self._router.find(scope["method"], scope["raw_path"])
         log.route = route.path
         timeout_s = self._settings.transfer_timeout_s if route.streams else self._settings.request_timeout_s
@@ -139,7 +141,11 @@ class Application:
                 request = await self._request(route, path, scope, headers, receive, actor)
                 if route.watch:
                     self._watch_begin(log, actor.organization_id)
-                answer = await route.handler(self._plane, request)
+                try:
+                    answer = await route.handler(self._plane, request)
+                except KumoiError as error:
+                    # A refusal tells something too: under a tenant's grant it is recorded as well.
+                    answer = self._problem(error, scope, headers, request_id)
                 return await session_recorded(self._plane, actor, _call(scope), answer)
         except TimeoutError:
             if not timeout.expired():

@@ -26,8 +26,9 @@ async def session_recorded(plane: "Plane", actor: Actor, call: str, answer: Answ
         digest = hashlib.sha256(answer.body).hexdigest()
         await use_record(plane, actor, Sent(call, "whole", answer.status, len(answer.body), digest))
         return answer
+    announced = int(dict(answer.headers).get(b"content-length", b"0"))
     try:
-        await use_record(plane, actor, Sent(call, "begin", answer.status))
+        await use_record(plane, actor, Sent(call, "begin", answer.status, announced))
     except BaseException:
         await stream_close(answer.stream)
         raise
