@@ -1,6 +1,7 @@
 """What the tests of several rooms stand on: a PostgreSQL server, and a region's rows in a store."""
 
 import faulthandler
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from postgres_server import PostgresServer, place_quick, postgres_lacking
 from softhsm import MODULE, SoftTokens
 
 from kumoi.store.database import Store
+from kumoi.store.volumes.layout import mounts_below
 
 EXIT_S = 60
 
@@ -26,6 +28,14 @@ settings.load_profile("kumoi")
 def pytest_unconfigure() -> None:
     """A thread that does not end must not keep the tests from ending: tell where it is, and fail."""
     faulthandler.dump_traceback_later(EXIT_S, exit=True, file=sys.__stderr__)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def mounts_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test that was cut short left mounted must not keep pytest from removing its directories."""
+    yield
+    for path in sorted(mounts_below(tmp_path_factory.getbasetemp()), reverse=True):
+        subprocess.run(["umount", "-l", path], check=False, capture_output=True, timeout=30)
 
 
 @pytest.fixture(scope="session")
