@@ -17,6 +17,8 @@ _LOCAL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _MAIL = re.compile(rf"(?=[^@]{{1,64}}@){_LOCAL}@(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _PORTS = {"https": 443, "http": 80}
+# What Python 3.11 counts as public and nobody hands out: RFC 9637 (documents), 7526 (relays), 3879.
+_CLOSED = tuple(ipaddress.ip_network(text) for text in ("3fff::/20", "192.88.99.0/24", "fec0::/10"))
 # What stands for another address, that of a translator or a tunnel: RFC 6052, 8215, 3056, 4380.
 _DISGUISES = tuple(
     ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
@@ -80,7 +82,7 @@ def is_entered(address: str, rules: NoticeRules, *, is_plain: bool) -> bool:
         return False
     if any(ip in network for network in rules.networks):
         return True
-    if ip.is_multicast or ip.is_reserved or any(ip in network for network in _DISGUISES):
+    if ip.is_multicast or ip.is_reserved or any(ip in network for network in (*_DISGUISES, *_CLOSED)):
         return False
     return ip.is_global
 

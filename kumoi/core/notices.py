@@ -15,6 +15,10 @@ SLOTS_ORGANIZATION = 4
 RETRY_FIRST_S = 5
 RETRY_MAX_S = 3_600
 GIVE_UP_S = 3 * 86_400
+TRIES_MIN = 12
+"""Nothing is given up before: what waited for its key, or for a plane, gets more than its first try then."""
+KEY_WAIT_S = 60
+"""How long what waits for its organization's key waits before it is looked at again."""
 _DOUBLINGS_MAX = 12
 
 TITLES: Mapping[str, str] = {
@@ -111,9 +115,11 @@ def sendings_choose(due: Sequence[Due], under_way: Sequence[Due]) -> list[Due]:
 def retry_decide(kind: NoticeKind, tries: int, created_us: int, now_us: int, jitter_ppm: int) -> int | None:
     """When to try again after `tries` failed, in microseconds; None to give up. A trial is tried once.
 
-    The wait doubles up to an hour; `jitter_ppm` (0..999,999) takes up to half of it away.
+    Others are given up when they are old and were tried often. The wait doubles up to an hour; `jitter_ppm`
+    (0..999,999) takes up to half of it away.
     """
-    if kind is NoticeKind.TRIAL or now_us - created_us >= GIVE_UP_S * US_PER_S:
+    is_old = now_us - created_us >= GIVE_UP_S * US_PER_S
+    if kind is NoticeKind.TRIAL or (is_old and tries >= TRIES_MIN):
         return None
     wait_s = min(RETRY_FIRST_S << min(tries - 1, _DOUBLINGS_MAX), RETRY_MAX_S)
     return now_us + wait_s * US_PER_S - wait_s * jitter_ppm // 2

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from kumoi.loops.context import LoopContext
 from kumoi.model.keys import OnWithdraw
@@ -21,11 +22,11 @@ from kumoi.store.errors import ImpossibleState, MissingReference, StoreError
 from kumoi.store.jobs import job_cancel
 from kumoi.store.keys import rotation
 from kumoi.store.keys.columns import SEALED_TABLES, SealedTable
-from kumoi.store.keys.errors import KeyFailure, KeyUnavailable
+from kumoi.store.keys.errors import KeyFailure, KeyUnavailable, SealBroken
 from kumoi.store.keys.names import organization_key_additional
 from kumoi.store.keys.ring import KeyRing
 from kumoi.store.keys.tokens import ANSWER_S, Probe, Token
-from kumoi.store.schema import AnyRow
+from kumoi.store.schema import AnyRow, organization_keys
 from kumoi.store.writer import Fence
 
 WATCH_S = 0.4
@@ -35,6 +36,9 @@ DESTROY_AFTER_US = 60 * US_PER_S
 """How long an old version is kept at least: longer than any plane uses what it read of a key."""
 WITHDRAWN = "its organization withdrew its key"
 
+Place: TypeAlias = tuple[str, str]
+"""A table, and the old key that serves rows of it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,7 +46,8 @@ _log = logging.getLogger(__name__)
 class KeyWatch:
     """Asks every token that holds a key, again and again, whether it still gives it.
 
-    `wrong` is what the last look found, by organization; `seen` whom it looked at.
+    `wrong` is what the last look found, by organization; `seen` whom it looked at. `passed` is how far the
+    loop came with what an old key serves, past what does not open; `broken` where it told of such.
     """
 
     store: Store
@@ -51,6 +56,8 @@ class KeyWatch:
     monotonic_s: Callable[[], float] = time.monotonic
     wrong: Mapping[str, str] = field(default_factory=dict)
     seen: frozenset[str] = frozenset()
+    passed: dict[Place, str] = field(default_factory=dict)
+    broken: set[Place] = field(default_factory=set)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -144,9 +151,9 @@ def keys_activate(watch: KeyWatch, context: LoopContext, fence: Fence) -> bool:
     """Write down what the watch saw, end what is to end, wrap anew what is old."""
     for row in context.store.read_wait(rotation.holders_read):
         _holder_keep(watch, context, fence, row)
-    more = _platform_keep(context, fence)
+    more = _platform_keep(watch, context, fence)
     for retired in context.store.read_wait(rotation.retired_read):
-        more = _version_keep(context, fence, retired) or more
+        more = _version_keep(watch, context, fence, retired) or more
     return more
 
 
@@ -166,40 +173,77 @@ def _holder_keep(watch: KeyWatch, context: LoopContext, fence: Fence, row: AnyRo
             context.nudge("tasks", "jobs")
 
 
-def _platform_keep(context: LoopContext, fence: Fence) -> bool:
+def _platform_keep(watch: KeyWatch, context: LoopContext, fence: Fence) -> bool:
     """Move what older versions of the platform's key wrap to the newest, then destroy them."""
     platform = context.keys.encryptions.platform
+    more = False
     for old in platform.old():
-        rows = context.store.read_wait(rotation.wrapped_by, old.name)
-        if rows:
-            wrapped = rotation.versions_wrap(context.keys.encryptions, rows, platform.current)
+        place = (organization_keys.name, old.name)
+        rows = context.store.read_wait(rotation.wrapped_by, old.name, after_id=watch.passed.get(place, ""))
+        wrapped: list[rotation.Wrapped] = []
+        wrapper = platform.current
+        for row in rows:
+            try:
+                wrapped += rotation.versions_wrap(context.keys.encryptions, [row], wrapper)
+            except KeyFailure as error:
+                _broken_tell(watch, place, error)
+        if wrapped:
             context.store.transact_wait(fence, rotation.versions_put, wrapped)
-            return True
-        platform.destroy(old.version, (context.clock_us() - DESTROY_AFTER_US) / US_PER_S)
-    return False
+        more = _page_turn(watch, place, rows) or more
+        if not rows and not context.store.read_wait(rotation.wrapped_by, old.name, 1):
+            platform.destroy(old.version, (context.clock_us() - DESTROY_AFTER_US) / US_PER_S)
+    return more
 
 
-def _version_keep(context: LoopContext, fence: Fence, retired: AnyRow) -> bool:
+def _version_keep(watch: KeyWatch, context: LoopContext, fence: Fence, retired: AnyRow) -> bool:
     """One batch of each table under the current version; when nothing is left, the old one is destroyed."""
     more = False
     try:
         for kept in SEALED_TABLES:
-            more = _batch_keep(context, fence, kept, retired) or more
+            more = _batch_keep(watch, context, fence, kept, retired) or more
     except KeyFailure as error:
         _log.warning("what version %s of a key seals is not wrapped anew now: %s", retired.id, error)
         return False
     now_us = context.clock_us()
-    if not more and now_us - retired.retired_us > DESTROY_AFTER_US:
+    if more or now_us - retired.retired_us <= DESTROY_AFTER_US:
+        return more
+    if not context.store.read_wait(rotation.sealed_any, retired):
         try:
             context.store.transact_wait(fence, rotation.version_destroy, retired, now_us)
         except (MissingReference, ImpossibleState) as error:
             _log.info("the old key %s is in use again: %s", retired.id, error)
-    return more
+    return False
 
 
-def _batch_keep(context: LoopContext, fence: Fence, kept: SealedTable, retired: AnyRow) -> bool:
-    rows = context.store.read_wait(rotation.sealed_read, kept, retired, rotation.BATCH)
-    if rows:
-        resealed = rotation.reseal(context.keys.rewrap, kept, rows)
+def _batch_keep(
+    watch: KeyWatch, context: LoopContext, fence: Fence, kept: SealedTable, retired: AnyRow
+) -> bool:
+    place = (kept.table.name, retired.id)
+    after_id = watch.passed.get(place, "")
+    rows = context.store.read_wait(rotation.sealed_read, kept, retired, rotation.BATCH, after_id)
+    resealed: list[rotation.Resealed] = []
+    for row in rows:
+        try:
+            resealed += rotation.reseal(context.keys.rewrap, kept, [row])
+        except SealBroken as error:
+            _broken_tell(watch, place, error)
+    if resealed:
         context.store.transact_wait(fence, rotation.sealed_put, kept, resealed)
+    return _page_turn(watch, place, rows)
+
+
+def _page_turn(watch: KeyWatch, place: Place, rows: Sequence[AnyRow]) -> bool:
+    """Go on behind `rows`, and from the beginning at the next wake-up where there were none; whether to go
+    on at once. What does not open thus keeps nothing else waiting, and costs one look at each wake-up."""
+    if rows:
+        watch.passed[place] = rows[-1].id
+    else:
+        watch.passed.pop(place, None)
     return bool(rows)
+
+
+def _broken_tell(watch: KeyWatch, place: Place, error: KeyFailure) -> None:
+    """Say once that a key is kept for what does not open with it."""
+    if place not in watch.broken:
+        watch.broken.add(place)
+        _log.error("something in %s does not open, so the key %s that it needs is kept: %s", *place, error)

@@ -12,13 +12,14 @@ import zlib
 from dataclasses import dataclass, field
 
 from kumoi.core.notice_addresses import NoticeRules
-from kumoi.core.notices import Due, retry_decide, sendings_choose
+from kumoi.core.notices import KEY_WAIT_S, Due, retry_decide, sendings_choose
 from kumoi.loops.context import LoopContext
 from kumoi.loops.notice_mails import MailRelay, mail_send
 from kumoi.loops.notice_sending import NotSent, Trust, notice_make
 from kumoi.loops.notice_webhooks import webhook_send
 from kumoi.model.notices import NoticeChannel, NoticeKind
-from kumoi.store.keys.errors import KeyFailure, KeyWithdrawn
+from kumoi.model.time import US_PER_S
+from kumoi.store.keys.errors import KeyFailure, KeyWithdrawn, SealBroken
 from kumoi.store.keys.names import Sealed
 from kumoi.store.notice_targets import target_seal_name
 from kumoi.store.notices import (
@@ -37,6 +38,10 @@ DOUBTFUL_MAX = 10_000
 _PPM = 1_000_000
 
 _log = logging.getLogger(__name__)
+
+
+class KeyAway(NotSent):
+    """The key of the target's organization is not there now; the sending waits for it, however long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +105,24 @@ def _due_begin(memory: NoticesMemory, ways: NoticeWays, context: LoopContext) ->
 
 def _try_begin(memory: NoticesMemory, ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
     def send() -> None:
-        failure = ""
+        failure, is_counted = "", True
         try:
             _try(ways, context, row)
+        except KeyAway as error:
+            failure, is_counted = str(error), False
         except NotSent as error:
             failure = str(error)
         except Exception:
             _log.exception("the notice %s could not be sent to %s", row.notice_id, row.target_id)
             failure = "it could not be sent"
-        memory.heard.put(_end(row, failure, context.clock_us()))
+        memory.heard.put(_end(row, failure, context.clock_us(), is_counted=is_counted))
         context.nudge("notices")
 
     threading.Thread(target=send, name="notice", daemon=True).start()
 
 
 def _try(ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
-    """Send once. Raises NotSent."""
+    """Send once. Raises NotSent, KeyAway where that says nothing about the receiver."""
     notice = notice_make(row, context.region)
     if row.channel == NoticeChannel.MAIL:
         if ways.relay is None:
@@ -126,16 +133,22 @@ def _try(ways: NoticeWays, context: LoopContext, row: AnyRow) -> None:
     try:
         secret = context.keys.open(name, Sealed(row.sealed, row.key_version))
     except KeyWithdrawn as error:
-        raise NotSent("its secret cannot be opened: the key of the organization is withdrawn") from error
+        raise KeyAway("its secret cannot be opened: the key of the organization is withdrawn") from error
+    except SealBroken as error:
+        raise NotSent("its secret does not open with the key that sealed it") from error
     except KeyFailure as error:
-        raise NotSent("its secret cannot be opened") from error
+        raise KeyAway("its secret cannot be opened: the key of the organization cannot be had") from error
     webhook_send(row.address, secret, notice, context.clock_us(), ways.rules, ways.trust.context)
 
 
-def _end(row: AnyRow, failure: str, now_us: int) -> SendingEnd:
+def _end(row: AnyRow, failure: str, now_us: int, *, is_counted: bool) -> SendingEnd:
     if not failure:
         return SendingEnd(row.id, now_us, is_delivered=True)
+    kind = NoticeKind(row.kind)
+    if not is_counted and kind is not NoticeKind.TRIAL:
+        next_us = now_us + KEY_WAIT_S * US_PER_S
+        return SendingEnd(row.id, now_us, False, failure, next_us, is_counted=False)
     tries = row.attempts + 1
     jitter_ppm = zlib.crc32(f"{row.id}/{tries}".encode()) % _PPM
-    next_us = retry_decide(NoticeKind(row.kind), tries, row.created_us, now_us, jitter_ppm)
+    next_us = retry_decide(kind, tries, row.created_us, now_us, jitter_ppm)
     return SendingEnd(row.id, now_us, is_delivered=False, failure=failure, next_us=next_us)

@@ -48,13 +48,15 @@ def sending_row(notice_id: str, next_us: int, target_id: str, organization_id: s
 
 @dataclass(frozen=True, slots=True)
 class SendingEnd:
-    """What became of one try. `next_us` is None where there will be no other."""
+    """What became of one try. `next_us` is None where there will be no other; a try that waits for a key is
+    not counted."""
 
     id: str
     now_us: int
     is_delivered: bool
     failure: str = ""
     next_us: int | None = None
+    is_counted: bool = True
 
 
 def notice_expand(connection: Connection, now_us: int) -> bool:
@@ -148,7 +150,9 @@ def sendings_record(connection: Connection, ends: Sequence[SendingEnd]) -> None:
         else:
             values["ended_us"] = end.now_us
         statement = update(table).where(table.c.id == end.id, in_state(table, "pending"))
-        changed = connection.execute(statement.values(attempts=table.c.attempts + 1, **values)).rowcount
+        changed = connection.execute(
+            statement.values(attempts=table.c.attempts + int(end.is_counted), **values)
+        ).rowcount
         if changed and state == "given_up":
             _given_up_tell(connection, end)
 

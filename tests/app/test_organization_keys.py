@@ -414,3 +414,60 @@ def test_the_watch_forgets_what_it_cannot_ask_about(keys: KeyWorld) -> None:
     assert keys.ring.withdrawn(keys.tenant.id)
     keys.round()
     assert not keys.ring.withdrawn(keys.tenant.id)
+
+
+def broken(keys: KeyWorld, table: Any, column: str, row_id: str) -> None:
+    """Change a byte of the wrapped key in a row."""
+    (row,) = [row for row in keys.rows(table) if row.id == row_id]
+    held = getattr(row, column)
+    values = {column: held[:20] + bytes([held[20] ^ 1]) + held[21:]}
+    changed = table.update().where(table.c.id == row_id).values(**values)
+    keys.world.plane.store.transact_wait(None, lambda c: c.execute(changed))
+
+
+def settled(keys: KeyWorld, rounds_max: int = 20) -> bool:
+    """Whether the loop comes to rest."""
+    return not all(keys_activate(keys.watch, keys.context, keys.fence) for _ in range(rounds_max))
+
+
+def test_one_version_that_does_not_unwrap_keeps_nobody_else_waiting(
+    keys: KeyWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, table = keys.world, schema.organization_keys
+    monkeypatch.setattr(rotation, "BATCH", 1)
+    project = keys.tenant.project("apollo")
+    keys.secret_put(project, "one", VALUE)
+    first = min(keys.rows(table), key=lambda row: row.id)
+    others = {row.id for row in keys.rows(table)} - {first.id}
+    assert others
+    broken(keys, table, "wrapped_key", first.id)
+    world.write(app.platform_key_rotate(world.plane, world.operator, None))
+    world.clock_us += DESTROY_AFTER_US + 1
+    for _ in range(3):
+        assert settled(keys)
+    assert {row.id: row.kek for row in keys.rows(table)} == {first.id: "platform/1"} | dict.fromkeys(
+        others, "platform/2"
+    )
+    assert len([one for one in caplog.records if "does not open" in one.message]) == 1
+    assert keys.ring.encryptions.platform.find("platform/1").version == 1
+
+
+def test_a_broken_seal_keeps_no_other_from_the_new_version_and_the_old_one_stays(
+    keys: KeyWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rotation, "BATCH", 2)
+    project = keys.tenant.project("apollo")
+    for number in range(7):
+        keys.secret_put(project, f"s-{number}", VALUE)
+    heads = sorted(row.id for row in keys.rows(schema.secrets))[:2]
+    for row_id in heads:
+        broken(keys, schema.secrets, "sealed", row_id)
+    keys.world.write(app.key_rotate(keys.world.plane, keys.tenant.admin, keys.tenant.id, None))
+    keys.world.clock_us += DESTROY_AFTER_US + 1
+    for _ in range(3):
+        assert settled(keys)
+    under = {row.id: row.key_version for row in keys.rows(schema.secrets)}
+    assert under == {row_id: 1 if row_id in heads else 2 for row_id in under}
+    assert [row.number for row in keys.versions()] == [1, 2]
+    assert "key_destroy" not in keys.events()
+    assert len([one for one in caplog.records if "does not open" in one.message]) == 1

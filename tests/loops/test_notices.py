@@ -21,7 +21,7 @@ from notice_receivers import LOGIN, Receiver, certificate_make
 from region_rows import T0_US
 
 from kumoi.core.notice_addresses import NoticeRules, networks_parse
-from kumoi.core.notices import GIVE_UP_S, SLOTS_ORGANIZATION
+from kumoi.core.notices import GIVE_UP_S, KEY_WAIT_S, RETRY_MAX_S, SLOTS_ORGANIZATION, TRIES_MIN
 from kumoi.loops import notice_mails, notice_webhooks
 from kumoi.loops.notice_mails import MailRelay
 from kumoi.loops.notice_sending import NotSent, Trust
@@ -119,6 +119,10 @@ class Notified:
 
     def states(self) -> list[str]:
         return [row.state for row in self.sendings()]
+
+    def next_us(self) -> int:
+        (row,) = self.sendings()
+        return int(row.next_us)
 
     def failure(self) -> str:
         (row,) = self.sendings()
@@ -310,11 +314,16 @@ def test_what_is_never_taken_is_given_up_with_an_event(notified: Notified, webho
     notified.until(notified.failure)
     notified.tried()
     notified.world.clock.pass_s(GIVE_UP_S)
+    for tries in range(2, TRIES_MIN):
+        notified.until(lambda tries=tries: notified.sendings()[0].attempts == tries)
+        assert notified.states() == ["pending"]
+        notified.tried()
+        notified.world.clock.pass_s(RETRY_MAX_S)
     notified.until(lambda: notified.states() == ["given_up"])
     told = [json.loads(row.canonical) for row in notified.region.rows(schema.events)]
     (given_up,) = [event for event in told if event["action"] == "notice_give_up"]
     assert (given_up["resource"], given_up["organization"]) == (target, notified.one)
-    assert given_up["detail"]["attempts"] == 2
+    assert given_up["detail"]["attempts"] == TRIES_MIN
 
 
 def test_a_target_that_is_removed_gets_nothing_more(notified: Notified, webhook: Receiver) -> None:
@@ -565,8 +574,14 @@ def test_while_the_key_is_withdrawn_webhooks_wait(
     notified.tell()
     failure = "its secret cannot be opened: the key of the organization is withdrawn"
     assert notified.until(notified.failure) == failure
+    for _ in range(2):
+        notified.tried()
+        notified.world.clock.pass_s(GIVE_UP_S)
+        notified.until(lambda: notified.next_us() > notified.world.clock())
+    assert (notified.states(), notified.sendings()[0].attempts) == (["pending"], 0)
+    assert notified.next_us() == notified.world.clock() + KEY_WAIT_S * 1_000_000
     monkeypatch.undo()
-    notified.world.clock.pass_s(5)
+    notified.world.clock.pass_s(KEY_WAIT_S)
     notified.until(lambda: notified.states() == ["delivered"])
     assert len(webhook.got()) == 1
 

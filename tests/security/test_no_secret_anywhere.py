@@ -3,9 +3,11 @@
 import base64
 import contextlib
 import os
+import resource
 import secrets
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +19,13 @@ from witnessed_region import Plane
 
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
+from kumoi.engines.sandbox.ending import NOT_FOUND
 from kumoi.model.jobs import JobSpec
 from kumoi.model.services import RevisionSpec, ServiceSpec
 
 WAIT_S = 60
 STEP_S = 0.05
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 CAN_ENCRYPT = shutil.which("gocryptfs") is not None and Path("/dev/fuse").exists()
 SEALING = {"KUMOI_VOLUME_ENCRYPTION": "yes" if CAN_ENCRYPT else "no"}
 
@@ -50,6 +54,11 @@ def holding(directory: Path, values: list[str]) -> list[str]:
     return found
 
 
+def outside_logs(found: list[str]) -> list[str]:
+    """Without logs of tasks: what is written there about a command is its tenant's, in its volume."""
+    return [path for path in found if "/logs/att_" not in path]
+
+
 def seen_in_processes(values: list[str]) -> list[str]:
     """Command lines and environments of this machine's processes that show any of the values."""
     found = []
@@ -70,6 +79,15 @@ def descendants(root: int) -> list[int]:
     for process in found:
         found += [child for child, parent in parents.items() if parent == process]
     return found
+
+
+@pytest.fixture
+def cores() -> Iterator[None]:
+    """What is started from here on may leave cores."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 @pytest.fixture
@@ -94,13 +112,17 @@ def started(client: Kumoi, job: str) -> None:
 
 
 def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path) -> None:
-    secret, command, setting = (secrets.token_hex(20) for _ in range(3))
+    secret, command, setting, missing = (secrets.token_hex(20) for _ in range(4))
     token = plane.tenant()
     told: list[str] = []
     with Kumoi(plane.url, token) as client:
         organization = client.whoami().organization
         project = client.projects.create(organization, "apollo").id
         client.secrets.put(project, "password", secret.encode())
+        failed = client.jobs.create(project, JobSpec((f"/bin/{missing}", "now"))).id
+        ended = client.jobs.wait(failed, timeout_s=WAIT_S)
+        (attempt,) = [one for task in client.jobs.tasks(failed) for one in task.attempts]
+        assert attempt.exit_code == NOT_FOUND, (ended, attempt)
         line = f"read -r got </run/secrets/PASSWORD; exec sleep 300 # {command}"
         given, environment = {"PASSWORD": "password"}, {"SETTING": setting}
         spec = JobSpec(("/bin/sh", "-c", line), secrets=given, environment=environment)
@@ -112,6 +134,7 @@ def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path)
         assert client.services.get(service.id).spec.run == run
         assert seen_in_processes([secret]) == []
         assert holding(plane.data_dir, [secret, command, setting]) == []
+        assert outside_logs(holding(plane.data_dir, [missing])) == []
         assert client.jobs.get(job).spec.command == spec.command
         for wrong in ({"value": secret + "!"}, {"value": secret, "other": secret}, secret):
             answer = put(plane, token, f"/v1/projects/{project}/secrets/password", wrong)
@@ -125,6 +148,7 @@ def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path)
             assert value not in repr((events, receipts, told))
     plane.end()
     assert holding(tmp_path, [secret, command, setting]) == []
+    assert outside_logs(holding(tmp_path, [missing])) == []
 
 
 def put(plane: Plane, token: str, path: str, body: object) -> str:
@@ -133,7 +157,23 @@ def put(plane: Plane, token: str, path: str, body: object) -> str:
     return httpx.put(plane.url + path, json=body, headers=headers, timeout=WAIT_S).text
 
 
-def test_what_dies_of_a_signal_leaves_no_core(plane: Plane, tmp_path: Path) -> None:
+def core_left(directory: Path) -> bytes:
+    """The core that a process without protection leaves; skips the test where cores go elsewhere."""
+    pattern = CORE_PATTERN.read_text().strip()
+    if pattern.startswith(("|", "/")) or resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip(f"cores are not written where a process runs here (core_pattern {pattern})")
+    directory.mkdir()
+    died = subprocess.run(["/bin/sh", "-c", "kill -SEGV $$"], cwd=directory, timeout=WAIT_S, check=False)
+    assert died.returncode == -signal.SIGSEGV
+    (core,) = directory.iterdir()
+    return core.read_bytes()
+
+
+@pytest.mark.usefixtures("cores")
+def test_what_dies_of_a_signal_leaves_no_core(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    # Asked for here, so that what the plane starts may leave cores unless it prevents them itself.
+    assert core_left(tmp_path / "unprotected").startswith(b"\x7fELF")
+    plane: Plane = request.getfixturevalue("plane")
     secret = secrets.token_hex(20)
     with Kumoi(plane.url, plane.tenant()) as client:
         project = client.projects.create(client.whoami().organization, "apollo").id

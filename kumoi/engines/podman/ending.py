@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 
 from kumoi.engines.podman.watch import ContainerWatch
 from kumoi.engines.sandbox.ending import NOT_EXECUTABLE, NOT_FOUND, End, code_split
@@ -28,10 +29,20 @@ def container_end_of(status: int, watch: ContainerWatch, out_of_memory: bool, co
         why = complaint.partition(_INIT_FAILED)[2]
         if code == _INIT_STATUS and why and complaint.startswith("ERROR (catatonit:"):
             shell_code = NOT_FOUND if why == os.strerror(errno.ENOENT) else NOT_EXECUTABLE
-            name = command[0] if command else "of the image"
-            return End("exited", shell_code, None, f"the command {name} cannot be run: {why}")
+            why = why if why in map(os.strerror, errno.errorcode) else "it cannot be executed"
+            return End("exited", shell_code, None, f"the command cannot be run: {why}")
         return End("signalled" if number else "exited", code, number, "")
     if watch.set_up or os.WIFSIGNALED(status):
         return End("host_lost", None, None, "the container's monitor was killed")
-    why = complaint.rpartition("\n")[2] or f"podman ended with status {os.WEXITSTATUS(status)}"
+    why = (
+        _redact(complaint, command).rpartition("\n")[2]
+        or f"podman ended with status {os.WEXITSTATUS(status)}"
+    )
     return End("start_failed", None, None, f"the container cannot be started: {why}")
+
+
+def _redact(complaint: str, command: list[str]) -> str:
+    """The complaint without the command: that is its tenant's and sealed, a detail is not."""
+    for word in filter(None, command):
+        complaint = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", "...", complaint)
+    return complaint

@@ -49,10 +49,8 @@ def end_of(status: int, watch: Watch, out_of_memory: bool, command: str) -> End:
     complaint = watch.logs.complaint
     code = _shell_code(complaint, command)
     if code is not None:
-        return End(
-            "exited", code, None, f"the command {command} cannot be run: {complaint.rpartition(': ')[2]}"
-        )
-    why = complaint.rpartition("\n")[2] or f"bubblewrap ended with status {status}"
+        return End("exited", code, None, f"the command cannot be run: {complaint.rpartition(': ')[2]}")
+    why = _why(complaint) or f"bubblewrap ended with status {status}"
     return End("start_failed", None, None, f"the command cannot be started: {why}")
 
 
@@ -61,6 +59,16 @@ def code_split(code: int) -> tuple[int | None, int | None]:
     if SIGNALLED_FROM < code <= SIGNALLED_FROM + signal.SIGRTMAX:
         return None, code - SIGNALLED_FROM
     return code, None
+
+
+def _why(complaint: str) -> str:
+    """bubblewrap's last words. A command is its tenant's and sealed, a detail is neither: of what names the
+    command, cut or not, the reason alone is taken."""
+    _, found, rest = complaint.partition("execvp ")
+    if not found:
+        return complaint.rpartition("\n")[2]
+    why = rest.rpartition(": ")[2]
+    return why if why in map(os.strerror, errno.errorcode) else "bubblewrap cannot execute it"
 
 
 def _shell_code(complaint: str, command: str) -> int | None:

@@ -124,17 +124,23 @@ def retired_read(connection: Connection) -> Sequence[AnyRow]:
     return connection.execute(statement.order_by(organization_keys.c.id).limit(RETIRED_MAX)).all()
 
 
-def wrapped_by(connection: Connection, kek: str, limit: int = BATCH) -> Sequence[AnyRow]:
-    """Versions that the key of this name wraps."""
-    statement = select(organization_keys).where(organization_keys.c.kek == kek)
+def wrapped_by(connection: Connection, kek: str, limit: int = BATCH, after_id: str = "") -> Sequence[AnyRow]:
+    """Versions that the key of this name wraps, after `after_id`."""
+    statement = select(organization_keys).where(
+        organization_keys.c.kek == kek, organization_keys.c.id > after_id
+    )
     return connection.execute(statement.order_by(organization_keys.c.id).limit(limit)).all()
 
 
-def sealed_read(connection: Connection, kept: SealedTable, retired: AnyRow, limit: int) -> Sequence[AnyRow]:
-    """Rows of a table that an old version still serves."""
+def sealed_read(
+    connection: Connection, kept: SealedTable, retired: AnyRow, limit: int, after_id: str = ""
+) -> Sequence[AnyRow]:
+    """Rows of a table that an old version still serves, after `after_id`."""
     table = kept.table
     statement = select(table).where(
-        table.c.organization_id == retired.organization_id, table.c.key_version == retired.number
+        table.c.organization_id == retired.organization_id,
+        table.c.key_version == retired.number,
+        table.c.id > after_id,
     )
     return connection.execute(statement.order_by(table.c.id).limit(limit)).all()
 
