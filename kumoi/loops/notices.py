@@ -146,8 +146,8 @@ def _end(row: AnyRow, failure: str, now_us: int, *, is_counted: bool) -> Sending
         return SendingEnd(row.id, now_us, is_delivered=True)
     kind = NoticeKind(row.kind)
     if not is_counted and kind is not NoticeKind.TRIAL:
-        next_us = now_us + KEY_WAIT_S * US_PER_S
-        return SendingEnd(row.id, now_us, False, failure, next_us, is_counted=False)
+        later_us = now_us + KEY_WAIT_S * US_PER_S
+        return SendingEnd(row.id, now_us, False, failure, later_us, is_counted=False)
     tries = row.attempts + 1
     jitter_ppm = zlib.crc32(f"{row.id}/{tries}".encode()) % _PPM
     next_us = retry_decide(kind, tries, row.created_us, now_us, jitter_ppm)
