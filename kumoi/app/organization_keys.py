@@ -24,7 +24,7 @@ from kumoi.store import schema
 from kumoi.store.database import Connection
 from kumoi.store.events import event_row
 from kumoi.store.keys import rotation
-from kumoi.store.keys.errors import KeyFailure
+from kumoi.store.keys.errors import KeyFailure, TokenFailure
 from kumoi.store.keys.names import organization_key_additional
 from kumoi.store.keys.rows import OrganizationKeys, organization_keys_read
 from kumoi.store.keys.tokens import TokenKey
@@ -261,6 +261,14 @@ async def _token_key(plane: Plane, organization_id: str, body: KeyAttach) -> Tok
             at="/token",
             token=body.token,
         )
+    if not token.rule.takes(found.name, body.object):
+        raise Invalid(
+            "key_label_foreign",
+            "in the token {token} your keys are those whose label begins with {prefix}",
+            at="/object",
+            token=body.token,
+            prefix=f"{found.name}.",
+        )
     return TokenKey(token, body.object)
 
 
@@ -268,14 +276,14 @@ async def _asked(work: Callable[[], T]) -> T:
     """What a token answers, without blocking the event loop. Raises Conflict where it does not."""
     try:
         return await asyncio.to_thread(work)
-    except KeyFailure as error:
-        if not str(error).startswith(("the token", "the key", "there is no token")):
-            raise key_answer(error) from error
+    except TokenFailure as error:
         raise Conflict(
             "key_unreachable",
             "the token does not give the key: {cause}; see to the token, then ask again",
             cause=str(error),
         ) from error
+    except KeyFailure as error:
+        raise key_answer(error) from error
 
 
 def _current(known: OrganizationKeys) -> AnyRow:

@@ -6,6 +6,7 @@ module = "/usr/lib/softhsm/libsofthsm2.so"  # the PKCS#11 library; it runs insid
 uri = "pkcs11:token=acme"                   # RFC 7512, of a token alone
 pin_file = "/etc/kumoi/hsm-1.pin"           # mode 600
 organizations = ["acme"]                    # whose keys may be there; "*" for everybody
+own_labels = true                           # each names only keys labelled NAME.something (default: false)
 """
 
 import stat
@@ -29,6 +30,7 @@ class _Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uri: str
     pin_file: str
     organizations: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    own_labels: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,7 +57,7 @@ def _rule(file: str, given: _Token) -> TokenRule:
     if not Path(given.module).is_file():
         raise ValueError(f"{file}: there is no module {given.module}")
     label = _label(file, given)
-    return TokenRule(given.name, Path(given.module), label, pin_file, given.organizations)
+    return TokenRule(given.name, Path(given.module), label, pin_file, given.organizations, given.own_labels)
 
 
 def _label(file: str, given: _Token) -> str:

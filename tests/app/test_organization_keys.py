@@ -24,7 +24,7 @@ from kumoi.store.errors import MissingReference, StoreBusy
 from kumoi.store.keys import rotation
 from kumoi.store.keys.ciphers import WRAPPED_BYTES
 from kumoi.store.keys.encryption import KeyEncryptions
-from kumoi.store.keys.errors import KeyFailure, KeyUnavailable, KeyWithdrawn
+from kumoi.store.keys.errors import KeyFailure, KeyUnavailable, KeyWithdrawn, TokenFailure
 from kumoi.store.keys.names import organization_key_additional
 from kumoi.store.keys.pkcs11 import session_open
 from kumoi.store.keys.ring import KeyRing
@@ -268,11 +268,39 @@ def test_a_token_serves_those_whom_the_operator_names(keys: KeyWorld, token: str
 
 def test_a_key_that_could_leave_its_token_is_refused(keys: KeyWorld) -> None:
     keys.token.key_make("loose", leaves=True)
-    with pytest.raises(Conflict, match="could leave the token"):
-        keys.attach(label="loose")
-    with pytest.raises(Conflict, match="has no key missing"):
-        keys.attach(label="missing")
+    told = set()
+    for label in ("loose", "missing"):
+        with pytest.raises(Conflict, match="has not exactly one key") as refused:
+            keys.attach(label=label)
+        assert refused.value.code == "key_unreachable"
+        told.add(str(refused.value).replace(label, "LABEL"))
+    assert len(told) == 1, "which labels there are is nobody's affair"
     assert keys.rows(schema.key_holders) == []
+
+
+def test_in_a_token_of_several_each_names_its_own_keys_where_the_operator_says_so(keys: KeyWorld) -> None:
+    rule = replace(keys.token.rule(organizations=("*",)), has_own_labels=True)
+    keys.ring.encryptions.tokens = Tokens([rule], session_open)
+    for label in ("key", "rival.key", "acmekey", "missing"):
+        with pytest.raises(Invalid) as refused:
+            keys.attach(label=label)
+        assert refused.value.code == "key_label_foreign"
+    keys.token.key_make("acme.key")
+    assert keys.attach(label="acme.key")["holder"]["state"] == "held"
+
+
+def test_what_is_no_word_of_a_token_is_not_told_as_one(keys: KeyWorld) -> None:
+    for error, code in (
+        (KeyUnavailable("the key changes again and again"), "key_unavailable"),
+        (TokenFailure("anything at all"), "key_unreachable"),
+    ):
+
+        def work(error: KeyFailure = error) -> None:
+            raise error
+
+        with pytest.raises(KumoiError) as refused:
+            keys.world.run(app._asked(work))
+        assert refused.value.code == code
 
 
 def test_the_operator_reads_who_holds_a_key_and_rotates_its_own_only(keys: KeyWorld) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from kumoi.store.keys.errors import KeyUnavailable
+from kumoi.store.keys.errors import TokenFailure
 from kumoi.store.keys.platform import PlatformKeys
 from kumoi.store.keys.tokens import Tokens
 
@@ -33,5 +33,5 @@ class KeyEncryptions:
         if name.startswith(PlatformKeys.PREFIX):
             return self.platform.find(name)
         if self.tokens is None:
-            raise KeyUnavailable(f"the key {name} is in a token, and this plane has none; set tokens_file")
+            raise TokenFailure(f"the key {name} is in a token, and this plane has none; set tokens_file")
         return self.tokens.find(name)

@@ -20,5 +20,9 @@ class KeyUnavailable(KeyFailure):
     """A key cannot be had now, or is lost. Nothing is known to be wrong with what it sealed."""
 
 
+class TokenFailure(KeyUnavailable):
+    """A token does not give a key. The message is for the key's own tenant, who can see to it."""
+
+
 class SealBroken(KeyFailure):
     """What is sealed does not open: a changed or moved row, or another key of the same name."""

@@ -6,6 +6,7 @@ from typing import Any
 import pkcs11
 from pkcs11 import Attribute, GCMParams, KeyType, Mechanism, ObjectClass
 from pkcs11.exceptions import (
+    AttributeTypeInvalid,
     MultipleObjectsReturned,
     NoSuchKey,
     NoSuchToken,
@@ -15,23 +16,23 @@ from pkcs11.exceptions import (
 )
 
 from kumoi.store.keys.ciphers import KEY_BYTES, NONCE_BYTES
-from kumoi.store.keys.errors import KeyUnavailable
+from kumoi.store.keys.errors import TokenFailure
 from kumoi.store.keys.tokens import PinRefused, TokenRule
 
 TAG_BITS = 128
 
 
 def session_open(rule: TokenRule, pin: str) -> "Pkcs11Session":
-    """Load the module, find the token and log in. Raises KeyUnavailable or PinRefused."""
+    """Load the module, find the token and log in. Raises TokenFailure or PinRefused."""
     try:
         token = pkcs11.lib(str(rule.module)).get_token(token_label=rule.label)
         return Pkcs11Session(rule, token.open(user_pin=pin))
     except (PinIncorrect, PinLocked) as error:
         raise PinRefused(f"the token {rule.name} refused the PIN ({type(error).__name__})") from error
     except NoSuchToken as error:
-        raise KeyUnavailable(f"there is no token {rule.label} ({rule.name})") from error
+        raise TokenFailure(f"there is no token {rule.label} ({rule.name})") from error
     except (PKCS11Error, RuntimeError, OSError) as error:
-        raise KeyUnavailable(f"the token {rule.name} cannot be opened: {type(error).__name__}") from error
+        raise TokenFailure(f"the token {rule.name} cannot be opened: {type(error).__name__}") from error
 
 
 class Pkcs11Session:
@@ -43,19 +44,20 @@ class Pkcs11Session:
         self._keys: dict[str, Any] = {}
 
     def check(self, label: str) -> None:
-        """Refuse a key that is missing, no AES key of 256 bits, or that could leave the token."""
+        """Refuse a label of no key, of several, of no AES key of 256 bits, of one that could leave."""
         try:
             key = self._key(label)
             is_aes_256 = key.key_type == KeyType.AES and key[Attribute.VALUE_LEN] == KEY_BYTES
-            stays = key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
+            is_fit = is_aes_256 and key[Attribute.SENSITIVE] and not key[Attribute.EXTRACTABLE]
+        except (NoSuchKey, MultipleObjectsReturned, AttributeTypeInvalid):
+            is_fit = False
         except PKCS11Error as error:
             raise self._failed(label, error) from error
-        if not is_aes_256:
-            raise KeyUnavailable(f"the key {label} in {self._rule.name} is no AES key of 256 bits")
-        if not stays:
-            raise KeyUnavailable(
-                f"the key {label} in {self._rule.name} could leave the token; make one that is sensitive and "
-                "not extractable"
+        if not is_fit:
+            # One answer for whatever it is: in a token of several organizations, labels are their own affair.
+            raise TokenFailure(
+                f"the token {self._rule.name} has not exactly one key {label} that is an AES key of 256 "
+                "bits, sensitive and not extractable"
             )
 
     def wrap(self, label: str, key: bytes, additional: bytes) -> bytes:
@@ -94,11 +96,11 @@ class Pkcs11Session:
             self._keys[label] = self._session.get_key(object_class=ObjectClass.SECRET_KEY, label=label)
         return self._keys[label]
 
-    def _failed(self, label: str, error: PKCS11Error) -> KeyUnavailable:
+    def _failed(self, label: str, error: PKCS11Error) -> TokenFailure:
         name = self._rule.name
         match error:
             case NoSuchKey():
-                return KeyUnavailable(f"the token {name} has no key {label}")
+                return TokenFailure(f"the token {name} has no key {label}")
             case MultipleObjectsReturned():
-                return KeyUnavailable(f"the token {name} has several keys {label}; keep one of that label")
-        return KeyUnavailable(f"the key {label} in {name} does not serve: {type(error).__name__}")
+                return TokenFailure(f"the token {name} has several keys {label}; keep one of that label")
+        return TokenFailure(f"the key {label} in {name} does not serve: {type(error).__name__}")

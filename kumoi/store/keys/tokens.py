@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from kumoi.store.keys.errors import KeyFailure, KeyUnavailable
+from kumoi.store.keys.errors import KeyFailure, TokenFailure
 
 ANSWER_S = 0.4
 """How long a token may take to answer; a key that takes longer counts as not there."""
@@ -34,18 +34,24 @@ class TokenRule:
     label: str
     pin_file: Path
     organizations: tuple[str, ...]
+    has_own_labels: bool = False
+    """Whether an organization may name only keys whose label begins with its own name and a dot."""
 
     def serves(self, organization_name: str) -> bool:
         """Whether the organization of this name may keep its key there."""
         return EVERYBODY in self.organizations or organization_name in self.organizations
 
+    def takes(self, organization_name: str, label: str) -> bool:
+        """Whether the organization of this name may name the key of this label."""
+        return not self.has_own_labels or label.startswith(f"{organization_name}.")
 
-class PinRefused(KeyUnavailable):
+
+class PinRefused(TokenFailure):
     """The token refused the PIN. Trying it again and again would lock the token."""
 
 
 class TokenSession(Protocol):
-    """An open, logged-in session. Raises KeyUnavailable for whatever goes wrong."""
+    """An open, logged-in session. Raises TokenFailure for whatever goes wrong."""
 
     def check(self, label: str) -> None:
         """Refuse a key that is missing, no AES key of 256 bits, or that could leave the token."""
@@ -86,16 +92,16 @@ class Token:
         self._queue: queue.Queue[tuple[Callable[[], Any], Future[Any]]] = queue.Queue(QUEUE_MAX)
 
     def call(self, work: Callable[[TokenSession], T], deadline_s: float = ANSWER_S) -> T:
-        """What `work` does with the session. Raises KeyUnavailable, at the deadline too."""
+        """What `work` does with the session. Raises TokenFailure, at the deadline too."""
         return self.result(self._submit(lambda: self._guarded(work)), deadline_s)
 
     def result(self, asked: "Future[T]", deadline_s: float) -> T:
-        """The answer to something asked. Raises KeyUnavailable."""
+        """The answer to something asked. Raises TokenFailure."""
         try:
             return asked.result(max(deadline_s, 0.0))
         except TimeoutError:
             asked.cancel()
-            raise KeyUnavailable(
+            raise TokenFailure(
                 f"the token {self.rule.name} did not answer in {ANSWER_S} s; see whether it is there"
             ) from None
 
@@ -108,7 +114,7 @@ class Token:
 
     def close(self) -> None:
         """Log out, if the token answers: a module knows one login of a process for each token."""
-        with suppress(KeyUnavailable):
+        with suppress(TokenFailure):
             self.result(self._submit(self._close), ANSWER_S)
 
     def _probed(self, probes: Sequence[Probe]) -> dict[str, str]:
@@ -131,7 +137,7 @@ class Token:
             raise
         except Exception as error:
             self._close()
-            raise KeyUnavailable(f"the token {self.rule.name} failed: {type(error).__name__}") from error
+            raise TokenFailure(f"the token {self.rule.name} failed: {type(error).__name__}") from error
 
     def _opened(self) -> TokenSession:
         if self._session is None:
@@ -153,7 +159,7 @@ class Token:
         try:
             return self.rule.pin_file.read_text().strip()
         except OSError as error:
-            raise KeyUnavailable(f"the PIN of the token {self.rule.name} cannot be read: {error}") from error
+            raise TokenFailure(f"the PIN of the token {self.rule.name} cannot be read: {error}") from error
 
     def _close(self) -> None:
         session, self._session = self._session, None
@@ -170,7 +176,7 @@ class Token:
         try:
             self._queue.put_nowait((work, asked))
         except queue.Full:
-            raise KeyUnavailable(f"the token {self.rule.name} does not answer") from None
+            raise TokenFailure(f"the token {self.rule.name} does not answer") from None
         return asked
 
     def _run(self) -> None:
@@ -201,7 +207,7 @@ class TokenKey:
         return self.token.call(lambda session: session.wrap(self.label, key, additional))
 
     def unwrap(self, wrapped: bytes, additional: bytes) -> bytes:
-        """What `wrap` wrapped. Raises KeyUnavailable, for what does not open too."""
+        """What `wrap` wrapped. Raises TokenFailure, for what does not open too."""
         return self.token.call(lambda session: session.unwrap(self.label, wrapped, additional))
 
 
@@ -221,9 +227,9 @@ class Tokens:
         return self._tokens.get(name)
 
     def find(self, kek: str) -> TokenKey:
-        """The key that rows call `kek`. Raises KeyUnavailable."""
+        """The key that rows call `kek`. Raises TokenFailure."""
         name, _, label = kek.removeprefix(PREFIX).partition("/")
         token = self._tokens.get(name)
         if token is None:
-            raise KeyUnavailable(f"the token {name} is not in tokens_file; its operator has taken it out")
+            raise TokenFailure(f"the token {name} is not in tokens_file; its operator has taken it out")
         return TokenKey(token, label)
