@@ -38,6 +38,9 @@ SECRET_BYTES = 32
 SECRET_PREFIX = "whsec_"  # noqa: S105 - a prefix, not a credential
 """How Standard Webhooks marks the secret of a webhook."""
 TRIAL_EVERY_S = 60
+MAILS_MAX = 5
+MAILS_WITHIN_S = 3_600
+"""So many mail targets may an organization add in that time: whose an address is, nobody proves."""
 
 
 async def notice_list(
@@ -90,6 +93,7 @@ async def notice_target_create(
                 "an organization has {limit} targets of notices at most; remove one that is not needed",
                 limit=TARGETS_MAX,
             )
+        _mails_check(connection, target, now_us)
         inserts: list[tuple[Table, list[Row]]] = [(schema.notice_targets, [row]), (schema.events, [event])]
         return Change(inserts, key=key, answer=answer(201, kept))
 
@@ -136,10 +140,13 @@ async def notice_target_test(
     )
 
     def build(connection: Connection) -> Change:
-        if now_us - notice_targets.trial_latest_us(connection, target_id) < TRIAL_EVERY_S * US_PER_S:
+        notice_targets.targets_hold(connection, target.organization)
+        since_us = now_us - TRIAL_EVERY_S * US_PER_S
+        if notice_targets.is_tried_since(connection, target.organization, since_us):
             raise TooMany(
                 "notice_trial_early",
-                "a target is tried once in {limit} seconds; the list of notices shows how the last fares",
+                "an organization tries its targets once in {limit} seconds; the list of notices shows how "
+                "the last fares",
                 limit=TRIAL_EVERY_S,
             )
         inserts = [(schema.events, [event]), (schema.notices, [notice]), (schema.notice_sendings, [row])]
@@ -162,6 +169,18 @@ async def _target_authorized(plane: Plane, actor: Actor, action: Action, target_
         reading=Action.NOTICE_TARGET_LIST,
     )
     return found
+
+
+def _mails_check(connection: Connection, target: NoticeTarget, now_us: int) -> None:
+    if target.channel is not NoticeChannel.MAIL:
+        return
+    if notice_targets.mails_added(connection, target.organization, now_us, MAILS_WITHIN_S) >= MAILS_MAX:
+        raise TooMany(
+            "notice_mails_early",
+            "an organization adds {limit} mail addresses an hour at most, removed ones included; wait, or "
+            "name a webhook",
+            limit=MAILS_MAX,
+        )
 
 
 def _address_check(body: NoticeTargetCreate, rules: NoticeRules) -> None:

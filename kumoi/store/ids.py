@@ -28,6 +28,12 @@ def ids_new(kind: IdKind, count: int, cell: int = 0) -> list[str]:
     return [id_format(kind, _uuid7_head(first + i, tail[6 * i : 6 * i + 6]) + suffix) for i in range(count)]
 
 
+def id_ago(kind: IdKind, ago_s: int) -> str:
+    """The least identifier of `kind` that may have been made in the last `ago_s` seconds."""
+    tick = time.time_ns() * _TICKS_PER_MS // 1_000_000 - ago_s * 1_000 * _TICKS_PER_MS
+    return id_format(kind, _uuid7_head(tick, bytes(6)) + bytes(2))
+
+
 def _uuid7_head(tick: int, random6: bytes) -> bytes:
     """The first 14 bytes: 48 bits of milliseconds, version 7, 12 bits below them, variant, 46 random bits."""
     milliseconds, fraction = divmod(tick, _TICKS_PER_MS)

@@ -156,15 +156,18 @@ def test_an_address_is_a_target_of_an_organization_once(outbox: Outbox) -> None:
         outbox.target(outbox.one, "a@one.example")
 
 
-def test_the_last_trial_is_known(outbox: Outbox) -> None:
+def test_a_trial_is_known_when_its_target_is_gone(outbox: Outbox) -> None:
     target = outbox.target(outbox.one, "a@one.example")
-    read = outbox.store.read_wait
-    assert read(notice_targets.trial_latest_us, target) == 0
-    for at_us in (T0_US + 5, T0_US + 2):
-        notice = outbox.notice(NoticeKind.TRIAL, outbox.one, at_us=at_us)
-        row = notices.sending_row(notice, at_us, target, outbox.one)
-        outbox.region.write(schema.notice_sendings, row)
-    assert read(notice_targets.trial_latest_us, target) == T0_US + 5
+    at_us = T0_US + 5
+    notice = outbox.notice(NoticeKind.TRIAL, outbox.one, at_us=at_us)
+    outbox.region.write(schema.notice_sendings, notices.sending_row(notice, at_us, target, outbox.one))
+    assert outbox.store.transact_wait(None, notice_targets.target_delete, target)
+
+    def tried(organization: str, since_us: int) -> bool:
+        return outbox.store.read_wait(notice_targets.is_tried_since, organization, since_us)
+
+    assert [tried(outbox.one, at_us - 1), tried(outbox.one, at_us)] == [True, False]
+    assert not tried(outbox.two, at_us - 1)
 
 
 def test_a_webhook_without_a_secret_is_refused(outbox: Outbox) -> None:

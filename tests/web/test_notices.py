@@ -175,3 +175,29 @@ def test_a_trial_is_possible_again_after_a_while(
     path = f"/v1/notice-targets/{add(world, token, organization).json()['target']['id']}/test"
     monkeypatch.setattr(notices, "TRIAL_EVERY_S", 0)
     assert [world.api(token, "POST", path).status_code for _ in range(2)] == [202, 202]
+
+
+def test_removing_and_adding_again_gives_no_further_trial(world: Any, tenant: tuple[str, str]) -> None:
+    organization, token = tenant
+    for expected in (202, 429):
+        target = add(world, token, organization).json()["target"]["id"]
+        assert world.api(token, "POST", f"/v1/notice-targets/{target}/test").status_code == expected
+        assert world.api(token, "DELETE", f"/v1/notice-targets/{target}").status_code == 204
+
+
+def test_mail_addresses_are_added_slowly_whatever_was_removed(
+    world: Any, monkeypatch: pytest.MonkeyPatch, tenant: tuple[str, str]
+) -> None:
+    organization, token = tenant
+    monkeypatch.setattr(world.plane, "notice_rules", NoticeRules(has_mail=True))
+    for number in range(notices.MAILS_MAX):
+        made = add(world, token, organization, channel="mail", address=f"n{number}@acme.example")
+        assert made.status_code == 201, made.text
+        path = f"/v1/notice-targets/{made.json()['target']['id']}"
+        assert world.api(token, "DELETE", path).status_code == 204
+    early = add(world, token, organization, channel="mail", address="one@acme.example")
+    assert (early.status_code, early.json()["type"]) == (429, "urn:kumoi:error:notice_mails_early")
+    assert add(world, token, organization).status_code == 201, "webhooks are not mail"
+    monkeypatch.setattr(notices, "MAILS_WITHIN_S", 0)
+    late = add(world, token, organization, channel="mail", address="one@acme.example")
+    assert late.status_code == 201
