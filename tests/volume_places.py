@@ -30,6 +30,8 @@ class Passwords:
         self.keys = self
         self.gone: set[str] = set()
         self.at_work: set[str] = set()
+        self.old: set[str] = set()
+        self.coming: dict[str, bytes] = {}
         self._notices: list[Callable[[str], None]] = []
 
     def on_withdraw(self, notice: Callable[[str], None]) -> None:
@@ -56,6 +58,20 @@ class Passwords:
 
     def make(self, organization_id: str) -> bytes:
         return self.kept.setdefault(organization_id, os.urandom(32).hex().encode())
+
+    def outdated(self) -> list[str]:
+        return sorted(self.old)
+
+    def next_make(self, organization_id: str) -> bytes:
+        self.coming[organization_id] = os.urandom(32).hex().encode()
+        return self.coming[organization_id]
+
+    def next_is_kept(self, organization_id: str) -> bool:
+        return organization_id in self.coming
+
+    def next_take(self, organization_id: str) -> None:
+        self.kept[organization_id] = self.coming.pop(organization_id)
+        self.old.discard(organization_id)
 
     def has_work(self, organization_id: str) -> bool:
         return organization_id in self.at_work

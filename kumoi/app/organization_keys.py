@@ -18,6 +18,7 @@ from kumoi.model.keys import (
     OrganizationKey,
     PlatformKey,
     PlatformKeyVersion,
+    VolumeState,
 )
 from kumoi.model.time import time_format
 from kumoi.store import schema
@@ -30,6 +31,7 @@ from kumoi.store.keys.rows import OrganizationKeys, organization_keys_read
 from kumoi.store.keys.tokens import TokenKey
 from kumoi.store.organizations import organization_get
 from kumoi.store.schema import AnyRow
+from kumoi.store.volumes.rows import volumes_made_version
 from kumoi.store.writer import Change
 
 WITHDRAWN_CAUSE = "withdrawn by its administrator"
@@ -62,6 +64,7 @@ async def key_attach(plane: Plane, actor: Actor, organization: str, body: KeyAtt
 
     wrapped, fresh = await _asked(prepare)
     holder: dict[str, object] = {
+        "from_number": fresh["number"],
         "token": body.token,
         "label": body.object,
         "on_withdraw": body.on_withdraw.value,
@@ -211,7 +214,15 @@ def _key_show(connection: Connection, organization_id: str) -> OrganizationKey:
             )
             for row in found.versions
         ),
+        _volume_state(found.holder, volumes_made_version(connection, organization_id)),
     )
+
+
+def _volume_state(holder: AnyRow | None, made_version: int | None) -> VolumeState:
+    if made_version is None:
+        return VolumeState.NONE
+    is_older = holder is not None and made_version < holder.from_number
+    return VolumeState.OLDER_THAN_KEY if is_older else VolumeState.FRESH
 
 
 def _holder_show(row: AnyRow) -> KeyHolder:

@@ -102,7 +102,7 @@ def _show(session: Session, found: OrganizationKey) -> None:
             "on_withdraw": str(holder.on_withdraw),
         }
     )
-    session.out.record(found, {"organization": found.organization, **held})
+    session.out.record(found, {"organization": found.organization, **held, "volume": str(found.volume)})
     if not session.out.json_output:
         session.out.rows(found.versions, VERSIONS, len(found.versions))
 

@@ -47,12 +47,22 @@ class KeyVersion(Struct, frozen=True):
     sealed: int
 
 
+class VolumeState(StrEnum):
+    """How the encrypted volume of an organization's files and logs stands to the key that it attached."""
+
+    NONE = "none"
+    FRESH = "fresh"
+    OLDER_THAN_KEY = "older_than_key"
+
+
 class OrganizationKey(Struct, frozen=True):
-    """The key of an organization. Without a holder the platform wraps it."""
+    """The key of an organization. Without a holder the platform wraps it. `volume`: there is none; or its
+    password is older than the key that was attached, until it is made anew; or not."""
 
     organization: Id
     holder: KeyHolder | None
     versions: tuple[KeyVersion, ...]
+    volume: VolumeState
 
 
 class PlatformKeyVersion(Struct, frozen=True):

@@ -20,7 +20,7 @@ from kumoi.store.keys.names import Sealed
 from kumoi.store.volumes import layout
 from kumoi.store.volumes.gocryptfs import Gocryptfs
 from kumoi.store.volumes.mounts import volumes_open
-from kumoi.store.volumes.rows import volume_seal_name, volume_sealed_read
+from kumoi.store.volumes.rows import VolumeId, volume_seal_name, volume_sealed_read
 
 CANARY = b"canary" * 100_000
 ENCRYPTED = pytest.mark.parametrize("world", ["encrypted"], indirect=True)
@@ -54,6 +54,7 @@ def holder(world: World, organization_id: str, state: str) -> None:
         "token": "t",
         "label": "k",
         "on_withdraw": "continue",
+        "from_number": 1,
         "state": state,
         "cause": "by its administrator" if state == "withdrawn" else "",
         "changed_us": world.clock_us,
@@ -64,6 +65,11 @@ def holder(world: World, organization_id: str, state: str) -> None:
         connection.execute(schema.key_holders.insert(), row)
 
     world.plane.store.transact_wait(None, put)
+
+
+def volume_of(world: World, organization_id: str) -> VolumeId:
+    """The row of the volume in the world's data directory."""
+    return VolumeId(organization_id, (world.plane.volumes.root.parent / "volumes" / "place").read_text())
 
 
 def withdraw(world: World, organization_id: str) -> None:
@@ -135,7 +141,7 @@ def test_nothing_in_the_data_opens_without_the_key(world: World, acme: Tenant, t
             break
         world.run(asyncio.sleep(0.01))
     assert list(place.iterdir()) == []
-    sealed = plane.store.read_wait(volume_sealed_read, acme.id)
+    sealed = plane.store.read_wait(volume_sealed_read, volume_of(world, acme.id))
     assert isinstance(sealed, Sealed)
     with pytest.raises(KeyWithdrawn):
         plane.keys.open(volume_seal_name(acme.id), sealed)
@@ -158,12 +164,12 @@ def test_a_volume_outlives_the_rotation_of_what_seals_its_password(
     plane, project = world.plane, acme.project("apollo")
     world.write(file_write(plane, acme.admin, project, "a", body(b"before")))
     pids = Gocryptfs().processes(tmp_path / "volumes" / acme.id)
-    old = plane.store.read_wait(volume_sealed_read, acme.id)
+    old = plane.store.read_wait(volume_sealed_read, volume_of(world, acme.id))
     assert old is not None
     new = plane.keys.rewrap(volume_seal_name(acme.id), old)
     values = {"sealed": new.blob, "key_version": new.key_version}
     plane.store.transact_wait(None, lambda c: c.execute(schema.volumes.update(), values))
-    assert plane.store.read_wait(volume_sealed_read, acme.id) != old
+    assert plane.store.read_wait(volume_sealed_read, volume_of(world, acme.id)) != old
     assert read(world, acme, project, "a") == b"before"
     assert Gocryptfs().processes(tmp_path / "volumes" / acme.id) == pids
     os.kill(pids[0], signal.SIGKILL)

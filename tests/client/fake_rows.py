@@ -42,6 +42,7 @@ from kumoi.model.keys import (
     OrganizationKey,
     PlatformKey,
     PlatformKeyVersion,
+    VolumeState,
 )
 from kumoi.model.machines import Autoscale, AutoscaleWrite, Machine
 from kumoi.model.notices import CHOICES, NoticeChannel, NoticeKind, NoticeSending, NoticeTarget
@@ -113,6 +114,7 @@ KEY = OrganizationKey(
     ORG,
     KeyHolder("hsm", "key", OnWithdraw.END, "held", "", AT),
     (KeyVersion(1, "current", "token/hsm/key", AT, None, 3),),
+    VolumeState.FRESH,
 )
 PLATFORM_KEY = PlatformKey((PlatformKeyVersion(1, True, 2),))
 BUDGET = Budget(ORG, "2026-01", 9_000_000, 1_500_000, 250_000, 2)

@@ -458,7 +458,7 @@ def test_tasks_of_a_withdrawn_key_wait_and_start_when_it_is_restored(world: Worl
         spec_seal_name(organization, row.project_id), content_pack(JobSpec(("true",)))
     )
     world.set(schema.jobs, job, **sealed_values(sealed))
-    holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue"}
+    holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue", "from_number": 2}
     world.region.write(
         schema.key_holders, holder | {"changed_us": T0_US, "state": "withdrawn", "cause": "its administrator"}
     )

@@ -54,7 +54,13 @@ class Rows(RegionRows):
         )
         sending = self.sending()
         organization = self.organizations["two"]
-        holder = {"id": organization, "token": "hsm", "label": "key", "on_withdraw": "continue"}
+        holder = {
+            "id": organization,
+            "token": "hsm",
+            "label": "key",
+            "on_withdraw": "continue",
+            "from_number": 2,
+        }
         self.write(schema.key_holders, holder | {"changed_us": T0_US})
         access_key, access_rule, access_request = self.access()
         return {

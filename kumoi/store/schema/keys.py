@@ -54,6 +54,8 @@ key_holders = Table(
     Column("on_withdraw", String(16), nullable=False),
     *state(lifecycles.KEY_HOLDER),
     Column("cause", String(400), nullable=False, server_default=""),
+    # The version of the key that was made when this key was attached: nobody else ever wrapped it.
+    Column("from_number", Integer, nullable=False),
     us("changed_us"),
     version(),
     one_of("on_withdraw", OnWithdraw),

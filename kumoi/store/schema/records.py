@@ -38,15 +38,18 @@ secrets = Table(
 volumes = Table(
     "volumes",
     metadata,
-    # The organization.
-    Column("id", String(40), primary_key=True),
+    # Of one data directory: <organization>.<place>; with ".next" the password of the volume that is to take
+    # the place of that volume.
+    Column("id", String(80), primary_key=True),
     ref("organization_id", "organizations"),
     Column("sealed", LargeBinary, nullable=False),
     Column("key_version", Integer, nullable=False),
+    # The version of the organization's key under which the password was made, not wrapped anew.
+    Column("made_version", Integer, nullable=False),
     us("created_us"),
     sealed_with("volumes"),
     Index(None, "organization_id", "key_version", "id"),
-    CheckConstraint("id = organization_id", name="one"),
+    CheckConstraint("substr(id, 1, length(organization_id) + 1) = organization_id || '.'", name="owned"),
 )
 
 events = Table(

@@ -11,7 +11,8 @@ UPLOAD_AGE_S_MAX = 86_400
 """An upload that was left behind so long ago belongs to nobody any more."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
-_MODES = {STAGING: 0o700, LOGS: 0o700, PROJECTS: 0o711}
+_PASSABLE = 0o711
+_MODES = {STAGING: 0o700, LOGS: 0o700, PROJECTS: _PASSABLE}
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -24,6 +25,21 @@ def layout_make(volume: int) -> None:
         with suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=volume)
         os.chmod(name, mode, dir_fd=volume)
+
+
+def passable_make(directory: Path) -> None:
+    """A directory that projects' users pass through, whatever the mask."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(_PASSABLE)
+
+
+def path_sync(path: Path) -> None:
+    """Have a file or the names in a directory written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def uploads_drop(volume: int) -> None:

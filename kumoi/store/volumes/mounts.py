@@ -3,12 +3,11 @@
 import fcntl
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,15 +20,18 @@ from kumoi.store.volumes import layout
 from kumoi.store.volumes.errors import VolumeUnavailable
 from kumoi.store.volumes.gocryptfs import CALL_TIMEOUT_S, SETTING, Gocryptfs
 from kumoi.store.volumes.passwords import VolumePasswords
+from kumoi.store.volumes.remake import Remake, RemakeStopped
 
 MOUNTS_PARALLEL = 4
 LOCK_TIMEOUT_S = 60.0
+REMAKE_WAIT_S = 2.0
+"""How long a request waits for a volume that is made anew, which takes as long as there is to copy."""
+REMAKE_RETRY_S = 600.0
 IDLE_S = 300.0
 SWEEP_S = 10.0
 TOUCH_S = 5.0
 LAYERS_MAX = 16
 _LOCK_LOOK_S = 0.02
-_PASSABLE = 0o711
 
 _log = logging.getLogger(__name__)
 
@@ -64,11 +66,11 @@ class PlainVolumes:
         self._keys = keys
         self._known: set[str] = set()
         ciphertext = data_dir / "volumes"
-        if ciphertext.exists() and any(ciphertext.iterdir()):
+        if any(place.is_dir() for place in ciphertext.glob("*")):
             raise VolumeUnavailable(
                 f"{ciphertext} holds encrypted volumes, which {SETTING} would hide; leave encryption on"
             )
-        _passable_make(self.root)
+        layout.passable_make(self.root)
 
     def ensure(self, organization_id: str, /) -> None:
         """See `Volumes.ensure`."""
@@ -77,7 +79,7 @@ class PlainVolumes:
         if organization_id in self._known:
             return
         place = self.root / organization_id
-        _passable_make(place)
+        layout.passable_make(place)
         with _opened(place) as volume:
             layout.layout_make(volume)
             layout.uploads_drop(volume)
@@ -118,11 +120,13 @@ class EncryptedVolumes:
         self._slots = threading.BoundedSemaphore(MOUNTS_PARALLEL)
         self._touched_s: dict[str, float] = {}
         self._stopping = threading.Event()
-        self._sweeper: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._remake_from_s: dict[str, float] = {}
         self._detaching = ThreadPoolExecutor(MOUNTS_PARALLEL, thread_name_prefix="volumes")
         self._ciphertext.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _passable_make(self.root)
+        self._remake = Remake(self._engine, passwords, self._ciphertext, self._locks.parent, self._stopping)
+        layout.passable_make(self.root)
         self._plane_lock = _lock_file(self._locks / ".planes")
         fcntl.flock(self._plane_lock, fcntl.LOCK_SH)
         self._plain_check()
@@ -137,14 +141,9 @@ class EncryptedVolumes:
         self._touch(organization_id)
         if layout.is_live(place):
             return
-        if not self._slots.acquire(timeout=LOCK_TIMEOUT_S):
-            raise VolumeUnavailable(f"the volume {organization_id} waits for others to be mounted; try again")
-        try:
-            with self._locked(organization_id):
-                if not layout.is_live(place):
-                    self._mount(organization_id, place)
-        finally:
-            self._slots.release()
+        with self._locked(organization_id):
+            if not layout.is_live(place):
+                self._mount_slotted(organization_id, place)
         if self.withdrawn(organization_id):
             self._detach(organization_id)
             self._passwords.key_check(organization_id)
@@ -155,8 +154,10 @@ class EncryptedVolumes:
 
     def start(self) -> None:
         """See `Volumes.start`."""
-        self._sweeper = threading.Thread(target=self._sweep_always, name="volumes-sweep", daemon=True)
-        self._sweeper.start()
+        for work in (self.sweep, self.remake):
+            name = f"volumes-{work.__name__}"
+            self._threads.append(threading.Thread(target=self._always, args=(work,), name=name, daemon=True))
+            self._threads[-1].start()
 
     def stop(self) -> None:
         """See `Volumes.stop`."""
@@ -165,8 +166,8 @@ class EncryptedVolumes:
     def close(self) -> None:
         """See `Volumes.close`. A volume that running work has open stays."""
         self.stop()
-        if self._sweeper is not None:
-            self._sweeper.join(CALL_TIMEOUT_S)
+        for thread in self._threads:
+            thread.join(CALL_TIMEOUT_S)
         self._detaching.shutdown()
         try:
             fcntl.flock(self._plane_lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -197,11 +198,44 @@ class EncryptedVolumes:
             if self.withdrawn(place.name) and not self._passwords.has_work(place.name):
                 self._engine.kill(place)
 
+    def remake(self) -> None:
+        """Make volumes anew whose passwords are older than the key that their organization attached, once
+        nobody uses them; and finish what a plane killed meanwhile left of that."""
+        for organization_id in sorted({*self._passwords.outdated(), *self._remake.left()}):
+            if self._stopping.is_set() or time.monotonic() < self._remake_from_s.get(organization_id, 0.0):
+                continue
+            try:
+                with self._locked(organization_id):
+                    self._remake_idle(organization_id)
+            except RemakeStopped:
+                _log.info("the volume %s is not made anew yet: it is needed elsewhere", organization_id)
+            except (KeyFailure, VolumeUnavailable, OSError) as error:
+                self._remake_from_s[organization_id] = time.monotonic() + REMAKE_RETRY_S
+                _log.warning("the volume %s is not made anew yet: %s", organization_id, error)
+
+    def _remake_idle(self, organization_id: str) -> None:
+        """Under its lock."""
+        ciphertext, place = self._ciphertext / organization_id, self.root / organization_id
+        if layout.is_mounted(place) or self._engine.processes(ciphertext):
+            return
+        self._remake.settle(organization_id)
+        is_old = ciphertext.exists() and organization_id in self._passwords.outdated()
+        if is_old and not self._passwords.has_work(organization_id):
+            self._remake.make(organization_id)
+            _log.info("the volume %s was made anew under the key of its organization", organization_id)
+
+    def _mount_slotted(self, organization_id: str, place: Path) -> None:
+        if not self._slots.acquire(timeout=LOCK_TIMEOUT_S):
+            raise VolumeUnavailable(f"the volume {organization_id} waits for others to be mounted; try again")
+        try:
+            self._mount(organization_id, place)
+        finally:
+            self._slots.release()
+
     def _mount(self, organization_id: str, place: Path) -> None:
         """Under its lock: what does not answer any more is replaced, what is half made is completed."""
         ciphertext = self._ciphertext / organization_id
-        for left in self._ciphertext.glob(f".{organization_id}.*"):
-            shutil.rmtree(left)
+        self._remake.settle(organization_id)
         password = self._passwords.find(organization_id)
         if password is None:
             if ciphertext.exists():
@@ -213,7 +247,7 @@ class EncryptedVolumes:
         if layout.is_mounted(place) and not _answers(place):
             self._unmount(place, lazily=True)
         if not layout.is_mounted(place):
-            _passable_make(place)
+            layout.passable_make(place)
             _empty_check(place)
             if not ciphertext.exists():
                 self._make(ciphertext, password)
@@ -229,12 +263,12 @@ class EncryptedVolumes:
         """The password is durable already: a plane killed here leaves a directory that nobody uses."""
         with tempfile.TemporaryDirectory(prefix=f".{ciphertext.name}.", dir=self._ciphertext) as made:
             inner = Path(made, "volume")
-            _passable_make(inner)
+            layout.passable_make(inner)
             self._engine.make(inner, password)
             for file in (*inner.iterdir(), inner):
-                _sync(file)
+                layout.path_sync(file)
             inner.rename(ciphertext)
-        _sync(self._ciphertext)
+        layout.path_sync(self._ciphertext)
 
     def _withdraw(self, organization_id: str) -> None:
         """Told by the key ring, which must not wait."""
@@ -262,10 +296,10 @@ class EncryptedVolumes:
             if time.time() - lock.stat().st_mtime > self._idle_s:
                 self._unmount(self.root / organization_id, lazily=False)
 
-    def _sweep_always(self) -> None:
+    def _always(self, work: Callable[[], None]) -> None:
         while not self._stopping.wait(self._sweep_s):
             try:
-                self.sweep()
+                work()
             except Exception:
                 _log.exception("looking after the volumes failed and is tried again in %s s", self._sweep_s)
 
@@ -286,12 +320,12 @@ class EncryptedVolumes:
         """The one who mounts or unmounts this volume, of all threads and planes."""
         descriptor = _lock_file(self._locks / organization_id)
         try:
-            until_s = time.monotonic() + LOCK_TIMEOUT_S
+            from_s = time.monotonic()
             while not _lock_try(descriptor):
-                if time.monotonic() > until_s:
-                    raise VolumeUnavailable(
-                        f"the volume {organization_id} is being mounted elsewhere; try again"
-                    )
+                is_remade = self._remake.is_under_way(organization_id)
+                if time.monotonic() > from_s + (REMAKE_WAIT_S if is_remade else LOCK_TIMEOUT_S):
+                    doing = "made anew under its key" if is_remade else "mounted elsewhere"
+                    raise VolumeUnavailable(f"the volume {organization_id} is being {doing}; try again")
                 threading.Event().wait(_LOCK_LOOK_S)
             yield
         finally:
@@ -313,7 +347,7 @@ class EncryptedVolumes:
 
 def volumes_open(data_dir: Path, store: Store, keys: KeyRing, *, encrypted: bool) -> Volumes:
     """The volumes of a data directory. Raises VolumeUnavailable where they cannot be as they should be."""
-    passwords = VolumePasswords(store, keys, lambda: time.time_ns() // 1_000)
+    passwords = VolumePasswords(store, keys, lambda: time.time_ns() // 1_000, data_dir / "volumes")
     return EncryptedVolumes(data_dir, passwords) if encrypted else PlainVolumes(data_dir, keys)
 
 
@@ -342,12 +376,6 @@ def _opened(place: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _passable_make(directory: Path) -> None:
-    """A directory that projects' users pass through, whatever the mask."""
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(_PASSABLE)
-
-
 def _lock_file(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
@@ -364,11 +392,3 @@ def _mount_call(*argv: str) -> None:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=CALL_TIMEOUT_S, check=False)
     if done.returncode != 0:
         raise VolumeUnavailable(f"{' '.join(argv)} failed ({done.stderr.strip()}); or set {SETTING}")
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -347,6 +347,7 @@ def upgrade() -> None:
         sa.Column("on_withdraw", sa.String(length=16), nullable=False),
         sa.Column("state", sa.String(length=16), server_default="held", nullable=False),
         sa.Column("cause", sa.String(length=400), server_default="", nullable=False),
+        sa.Column("from_number", sa.Integer(), nullable=False),
         sa.Column("changed_us", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.CheckConstraint("on_withdraw IN ('continue', 'end')", name=op.f("ck_key_holders_on_withdraw")),
@@ -823,12 +824,16 @@ def upgrade() -> None:
     )
     op.create_table(
         "volumes",
-        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("id", sa.String(length=80), nullable=False),
         sa.Column("organization_id", sa.String(length=40), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("key_version", sa.Integer(), nullable=False),
+        sa.Column("made_version", sa.Integer(), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
-        sa.CheckConstraint("id = organization_id", name=op.f("ck_volumes_one")),
+        sa.CheckConstraint(
+            "substr(id, 1, length(organization_id) + 1) = organization_id || '.'",
+            name=op.f("ck_volumes_owned"),
+        ),
         sa.ForeignKeyConstraint(
             ["organization_id", "key_version"],
             ["organization_keys.organization_id", "organization_keys.number"],
