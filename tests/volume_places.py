@@ -104,9 +104,8 @@ def volumes_of(
 
 def volumes_end(data_dir: Path) -> None:
     """Take away by force what is left of the volumes of a data directory."""
-    root = data_dir / "objects"
     for _ in range(100):
-        left = sorted(layout.mounts_below(root), reverse=True)
+        left = sorted(layout.mounts_below(data_dir), reverse=True)
         if not left:
             break
         for path in left:

@@ -216,9 +216,9 @@ class EncryptedVolumes:
     def _remake_idle(self, organization_id: str) -> None:
         """Under its lock."""
         ciphertext, place = self._ciphertext / organization_id, self.root / organization_id
+        self._remake.settle(organization_id)
         if layout.is_mounted(place) or self._engine.processes(ciphertext):
             return
-        self._remake.settle(organization_id)
         is_old = ciphertext.exists() and organization_id in self._passwords.outdated()
         if is_old and not self._passwords.has_work(organization_id):
             self._remake.make(organization_id)
