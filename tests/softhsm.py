@@ -73,6 +73,15 @@ class SoftToken:
     def key_show(self, label: str = "key") -> None:
         self._run(_KEY_SHOW, label)
 
+    def take_away(self) -> None:
+        """The token is not there at all, until `put_back`."""
+        (self.directory / "tokens").rename(self.directory / "elsewhere")
+        (self.directory / "tokens").mkdir()
+
+    def put_back(self) -> None:
+        (self.directory / "tokens").rmdir()
+        (self.directory / "elsewhere").rename(self.directory / "tokens")
+
     def _run(self, step: str, label: str, other: str = "") -> None:
         program = _PROGRAM.format(step=step.strip().replace("\n", "\n    "))
         command = [sys.executable, "-c", program, str(MODULE), self.label, self.pin, label, other]

@@ -147,3 +147,9 @@ def test_files_and_logs_close_within_a_second_and_come_back_with_what_work_wrote
         until(lambda: not refused(log))
         assert log() == b"begun\ncontentwent on\n"
         assert client.files.get(project, "in") == b"content"
+        token.take_away()
+        until(lambda: refused(log))
+        assert paths() == ["key_withdrawn"] * 5
+        token.put_back()
+        until(lambda: not refused(log))
+        assert client.files.get(project, "in") == b"content"

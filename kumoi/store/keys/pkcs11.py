@@ -23,7 +23,26 @@ TAG_BITS = 128
 
 
 def session_open(rule: TokenRule, pin: str) -> "Pkcs11Session":
-    """Load the module, find the token and log in. Raises TokenFailure or PinRefused."""
+    """Load the module, find the token and log in. Raises TokenFailure or PinRefused.
+
+    A library may know only what was there when it was started: one whose token is not there, or does not
+    serve, is started anew, unless other tokens are asked through it at the same time.
+    """
+    try:
+        return _session_open(rule, pin)
+    except PinRefused:
+        raise
+    except TokenFailure:
+        if not rule.is_alone:
+            raise
+    try:
+        pkcs11.lib(str(rule.module)).reinitialize()
+    except (PKCS11Error, RuntimeError, OSError) as error:
+        raise TokenFailure(f"the token {rule.name} cannot be opened: {type(error).__name__}") from error
+    return _session_open(rule, pin)
+
+
+def _session_open(rule: TokenRule, pin: str) -> "Pkcs11Session":
     try:
         token = pkcs11.lib(str(rule.module)).get_token(token_label=rule.label)
         return Pkcs11Session(rule, token.open(user_pin=pin))

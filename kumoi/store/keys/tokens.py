@@ -2,10 +2,11 @@
 
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +37,8 @@ class TokenRule:
     organizations: tuple[str, ...]
     has_own_labels: bool = False
     """Whether an organization may name only keys whose label begins with its own name and a dot."""
+    is_alone: bool = False
+    """Whether no other token is of this module, so that its library may be started anew at any time."""
 
     def serves(self, organization_name: str) -> bool:
         """Whether the organization of this name may keep its key there."""
@@ -215,7 +218,11 @@ class Tokens:
     """The tokens that the operator offers, by name."""
 
     def __init__(self, rules: Sequence[TokenRule], session_open: SessionOpen) -> None:
-        self._tokens = {rule.name: Token(rule, session_open) for rule in rules}
+        of_module = Counter(rule.module for rule in rules)
+        self._tokens = {
+            rule.name: Token(replace(rule, is_alone=of_module[rule.module] == 1), session_open)
+            for rule in rules
+        }
 
     def close(self) -> None:
         """Log out of all."""
