@@ -346,7 +346,9 @@ def test_a_command_that_cannot_be_run_is_the_users_error(sandbox: Sandbox, comma
     record = sandbox.settle(spec.ref)[0].exit
     assert (record.outcome, record.exit_code) == (AttemptOutcome.EXITED, code)
     assert record.started_us is not None
-    assert command in record.detail or "no writable cgroups" in sandbox.engine.hosts()[0].detail
+    told = record.detail.startswith("the command cannot be run: ")
+    assert told or "no writable cgroups" in sandbox.engine.hosts()[0].detail
+    assert command not in record.detail, "what a tenant runs is not told beside its sealed specification"
 
 
 @pytest.mark.parametrize(
