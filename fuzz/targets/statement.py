@@ -20,12 +20,13 @@ from kumoi.ledger.statements import (
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x0b" * 32)
 PUBLIC_KEY = KEY.public_key().public_bytes_raw()
+UNTIL = "2027-01-01T00:00:00.000000Z"
 SCOPE = Scope("prj_1", ("files", "logs"), 3_600)
 SIGNED = {
     statement_format(statement): KEY.sign(statement_format(statement))
     for statement in (
-        Approval(ORIGIN, "org_1", "acr_1", "usr_1", SCOPE, reason_digest("a reason")),
-        Rule(ORIGIN, "org_1", "nights", "any", SCOPE, "2027-01-01T00:00:00Z"),
+        Approval(ORIGIN, "org_1", "acc_1", "usr_1", SCOPE, reason_digest("a reason"), UNTIL),
+        Rule(ORIGIN, "org_1", "nights", "any", SCOPE, UNTIL),
         KeyAddition(ORIGIN, "org_1", "second", PUBLIC_KEY),
     )
 }
