@@ -100,9 +100,8 @@ async def access_key_retire(
 ) -> Written:
     """Let a key and the rules that it signed approve nothing more, and end what it approved.
 
-    The last active one stays.
-
-    Without it anybody with an administrator's token could begin anew with a key of his own.
+    The last active one stays: without it anybody with an administrator's token could begin anew with a key of
+    his own.
     """
     action = Action.ACCESS_KEY_RETIRE
     organization_id = await organization_authorized(plane, actor, action, organization)
