@@ -15,12 +15,14 @@ from cedarpy import Entities, PolicySet, Schema, is_authorized, policies_to_json
 from kumoi.guard.entities import (
     ACTION,
     ACTOR,
+    ROLES,
     action_entities,
     actor_entity,
     specimens,
     target_entity,
     uid,
 )
+from kumoi.guard.slices import Slices
 from kumoi.model.access import AccessGrant, Action, Actor, Decision, ResourceKind, ScopeKind, Target
 
 # Parsing an actor costs more than the rest of a decision, and an actor asks many times. Parsed, it takes
@@ -42,14 +44,14 @@ class PolicyInvalid(ValueError):
 class Guard:
     """Decides by a fixed set of policies. Immutable, and safe to share between threads."""
 
-    def __init__(self, schema: Schema, policies: PolicySet, platform_organization_id: str) -> None:
+    def __init__(self, schema: Schema, policies_text: str, platform_organization_id: str) -> None:
         """Of parts that `load` has checked."""
         self._schema = schema
-        self._policies = policies
         self._platform_organization_id = platform_organization_id
+        actions = action_entities(schema)
+        self._slices = Slices(policies_text, ROLES, actions)
         self._actions_parsed = {
-            name: Entities.from_json_str(json.dumps([entity]))
-            for name, entity in action_entities(schema).items()
+            name: Entities.from_json_str(json.dumps([entity])) for name, entity in actions.items()
         }
         self._actor_parsed = lru_cache(ACTORS_KEPT)(self._actor_parse)
         self._decided = lru_cache(DECISIONS_KEPT)(self._decide)
@@ -69,7 +71,7 @@ class Guard:
             names = validation.id_annotations_by_policy_id
             wrong = [f"{names.get(error.policy_id, error.policy_id)}: {error}" for error in validation.errors]
             raise PolicyInvalid(f"policies do not fit the schema: {'; '.join(wrong)}")
-        return cls(schema, PolicySet.from_str(text), platform_organization_id)
+        return cls(schema, text, platform_organization_id)
 
     def decide(
         self, actor: Actor, action: Action, target: Target, access: AccessGrant | None = None
@@ -94,19 +96,20 @@ class Guard:
             target_json = _encoder.encode([target_entity(target)]).decode()
             # Added without the schema, whose shapes `load` has checked: a set made with it carries every
             # action there is, and adding to such a set costs twice the whole decision.
-            entities = self._actor_parsed(actor, action, access).with_added_json_str(target_json)
-            answer = is_authorized(request, self._policies, entities, self._schema)
+            policies, entities = self._actor_parsed(actor, action, access)
+            entities = entities.with_added_json_str(target_json)
+            answer = is_authorized(request, policies, entities, self._schema)
         except ValueError as error:
             return _undecided(asked, str(error))
         # Cedar skips a policy that errs, a forbid too, and may still answer Allow.
         if answer.diagnostics.errors:
-            return _undecided(asked, "; ".join(answer.diagnostics.errors))
+            return _undecided(asked, "; ".join(sorted(answer.diagnostics.errors)))
         names = answer.diagnostics.id_annotations_by_reason
-        policies = tuple(sorted(names[reason] for reason in answer.diagnostics.reasons))
+        deciding = tuple(sorted(names[reason] for reason in answer.diagnostics.reasons))
         if answer.allowed:
-            return Decision(True, policies, f"{asked} is permitted by {', '.join(policies)}")
-        if policies:
-            return Decision(False, policies, f"{asked} is forbidden by {', '.join(policies)}")
+            return Decision(True, deciding, f"{asked} is permitted by {', '.join(deciding)}")
+        if deciding:
+            return Decision(False, deciding, f"{asked} is forbidden by {', '.join(deciding)}")
         return Decision(False, (), f"{asked} is permitted by no role")
 
     def projects_readable(self, actor: Actor) -> frozenset[str] | None:
@@ -125,9 +128,13 @@ class Guard:
         target = Target(ResourceKind.PROJECT, project_id, organization_id=actor.organization_id)
         return self.decide(actor, Action.PROJECT_READ, target).allowed
 
-    def _actor_parse(self, actor: Actor, action: Action, access: AccessGrant | None) -> Entities:
+    def _actor_parse(
+        self, actor: Actor, action: Action, access: AccessGrant | None
+    ) -> tuple[PolicySet, Entities]:
+        """What every question of the actor about `action` needs: its policies, and both entities."""
         entity = actor_entity(actor, self._platform_organization_id, access)
-        return self._actions_parsed[action].with_added_json_str(_encoder.encode([entity]).decode())
+        entities = self._actions_parsed[action].with_added_json_str(_encoder.encode([entity]).decode())
+        return self._slices.of((role["id"] for role in entity["parents"]), action), entities
 
 
 def _undecided(asked: str, error: str) -> Decision:

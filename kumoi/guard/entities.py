@@ -5,7 +5,7 @@ The shape of an entity depends on kinds alone, never on values, so checking one 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypedDict
 
@@ -27,6 +27,7 @@ from kumoi.model.access import (
 
 ACTOR = "Actor"
 ACTION = "Action"
+ROLE = "Role"
 
 _KINDS_OF_SCOPES: Mapping[ScopeKind, ResourceKind] = MappingProxyType(
     {
@@ -82,8 +83,11 @@ def uid(kind: str, text: str) -> Uid:
     return {"type": kind, "id": text}
 
 
+ROLES: Sequence[Uid] = tuple(uid(ROLE, role) for role in Role)
+
+
 def actor_entity(actor: Actor, platform_organization_id: str, access: AccessGrant | None = None) -> Entity:
-    """The actor with its token and the scopes of its roles; ValueError without an id or an organization.
+    """The actor with its token, its roles and their scopes; ValueError without an id or an organization.
 
     A grant whose scope is of a kind that its role does not count in is left out: it grants nothing. `access`
     is what a tenant gave an operator, if this request makes use of any.
@@ -91,9 +95,11 @@ def actor_entity(actor: Actor, platform_organization_id: str, access: AccessGran
     if not actor.id or not actor.organization_id:
         raise ValueError("an actor needs an id and an organization_id")
     scopes: dict[str, list[object]] = {name: [] for name in _SCOPE_SETS.values()}
+    roles = set()
     for grant in actor.grants:
         name = _SCOPE_SETS.get((grant.role, grant.scope_kind))
         if name is not None:
+            roles.add(grant.role)
             scopes[name].append(_reference(_KINDS_OF_SCOPES[grant.scope_kind], grant.scope_id))
     narrowed = [] if actor.token_project_id is None else [actor.token_project_id]
     attributes: dict[str, object] = {
@@ -107,7 +113,8 @@ def actor_entity(actor: Actor, platform_organization_id: str, access: AccessGran
     }
     if access is not None:
         attributes["access"] = _access(access)
-    return {"uid": uid(ACTOR, actor.id), "attrs": attributes, "parents": []}
+    parents = [uid(ROLE, role) for role in sorted(roles)]
+    return {"uid": uid(ACTOR, actor.id), "attrs": attributes, "parents": parents}
 
 
 def target_entity(target: Target) -> Entity:
