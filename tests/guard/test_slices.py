@@ -151,7 +151,6 @@ def test_a_slice_holds_what_can_apply_and_little_else() -> None:
     assert slice_of(TEXTS["shipped"], {Role.MEMBER}, Action.JOB_READ) == everybodys | {
         "guardrail-provider-off-tenant-content",
         "member-works-in-projects",
-        "operator-has-access",
     }
     assert slice_of(TEXTS["shipped"], set(), Action.POOL_LIST) == everybodys | {
         "everyone-lists-sites-pools-and-rates"

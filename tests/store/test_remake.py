@@ -3,8 +3,10 @@ moved, who is waited for, and what a kill at any line leaves."""
 
 import os
 import pickle
+import shutil
 import signal
 import stat
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -282,18 +284,21 @@ def test_a_plane_killed_at_any_line_loses_nothing(
     gocryptfs_or_skip(lambda: None)
     killed, line = True, 0
     monkeypatch.setattr(remake, "_LOOK_S", 0.02)
+    template = tmp_path / "template"
+    passwords = Kept(tmp_path / "template.db")
+    with volumes_of(template, passwords=passwords) as given:
+        filled(opened(given))
+        before = pictured(opened(given))
+        unmounted(opened(given))
+        old = passwords.kept[ORG]
+        passwords.old.add(ORG)
+        passwords.write()
     while killed and line < LINES_MAX:
         line += 1
         data_dir, database = tmp_path / str(line), tmp_path / f"{line}.db"
         try:
-            passwords = Kept(database)
-            with volumes_of(data_dir, passwords=passwords) as given:
-                filled(opened(given))
-                before = pictured(opened(given))
-                unmounted(opened(given))
-                old = passwords.kept[ORG]
-                passwords.old.add(ORG)
-                passwords.write()
+            subprocess.run(["cp", "--archive", template, data_dir], check=True, timeout=10)
+            shutil.copy(tmp_path / "template.db", database)
             killed = killed_at(line, data_dir, database)
             passwords = Kept(database)
             with volumes_of(data_dir, passwords=passwords) as given:
