@@ -13,13 +13,11 @@ their answers:
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import closing
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +25,8 @@ from load import LoadError, Target, load_run
 from plane import PlaneError, Region, Tenant
 from report import Figure, Report, arguments_make, machine_describe, report_print, say
 from submit import commits_raw
+
+from kumoi.store.sqlite import SqliteFile
 
 CLIENTS = 4
 DRAIN_S = 60.0
@@ -106,7 +106,7 @@ class ClaimRegion(Region):
 
     def count(self, statement: str) -> int:
         """What the store answers, without a request to the plane."""
-        with closing(sqlite3.connect(f"file:{self.data_dir / 'kumoi.db'}?mode=ro", uri=True)) as connection:
+        with SqliteFile(self.data_dir / "kumoi.db", self.data_dir / "keys").connected() as connection:
             return int(connection.execute(statement).fetchone()[0])
 
     def wait(self, statement: str, wanted: int, timeout_s: float) -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from ports import port_free
+
+from kumoi.store.errors import StoreError
+from kumoi.store.sqlite import SqliteFile
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_S = 30.0
@@ -246,11 +248,11 @@ def incarnation_read(data_dir: Path) -> str | None:
     database = data_dir / "kumoi.db"
     if not database.exists():
         return None
-    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        try:
+    try:
+        with SqliteFile(database, data_dir / "keys").connected() as connection:
             row = connection.execute("SELECT incarnation FROM region").fetchone()
-        except sqlite3.Error:
-            return None
+    except (StoreError, ValueError):
+        return None
     return str(row[0]) if row else None
 
 

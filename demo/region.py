@@ -141,7 +141,7 @@ class Region:
         if not (self.data_dir / "kumoi.db").exists():
             return None
         try:
-            store = Store(settings.database_url)
+            store = Store(settings.database_url, keys=settings.keys_dir)
         except StoreError:
             return None
         try:

@@ -71,12 +71,12 @@ _log = logging.getLogger("kumoi")
 
 def plane_build(settings: Settings) -> tuple[Plane, Runner]:
     """Wire store, guard, engines, loops and app into a plane. Nothing runs yet."""
-    keys = _directories_ensure(settings.data_dir)
+    _directories_ensure(settings)
     with _private_files():
-        store = Store(settings.database_url)
+        store = Store(settings.database_url, keys=settings.keys_dir)
     with _first_start(settings.data_dir):
         log_key, platform_keys, cursors_key = _keys_open(
-            keys, founded=store.read_wait(region_get) is not None
+            settings.keys_dir, founded=store.read_wait(region_get) is not None
         )
         founded = _region_ensure(store, settings, platform_keys)
     _platform_keys_check(store, platform_keys)
@@ -159,12 +159,11 @@ def _context_make(plane: Plane, nudge: Callable[..., None], settings: Settings) 
     )
 
 
-def _directories_ensure(data_dir: Path) -> Path:
-    """DATA with its parts, closed to everybody else; returns the directory of the keys."""
-    for place in (data_dir, data_dir / "keys", data_dir / "run"):
+def _directories_ensure(settings: Settings) -> None:
+    """DATA with its parts, closed to everybody else."""
+    for place in (settings.data_dir, settings.keys_dir, settings.data_dir / "run"):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         place.chmod(0o700)
-    return data_dir / "keys"
 
 
 def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, PlatformKeys, bytes]:

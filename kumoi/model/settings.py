@@ -71,6 +71,11 @@ class Settings:
         return self.database or f"sqlite:///{self.data_dir / 'kumoi.db'}"
 
     @property
+    def keys_dir(self) -> Path:
+        """Where the keys of this region are."""
+        return self.data_dir / "keys"
+
+    @property
     def origin(self) -> str:
         """The name of the operations log (C2SP tlog-checkpoint origin)."""
         return self.log_origin or f"kumoi.local/{self.region}"

@@ -1,33 +1,29 @@
 """Connections: SQLite (embedded) or PostgreSQL, one writer thread and a few readers.
 
-SQLite runs in WAL mode with synchronous=FULL, held by exactly one plane (an exclusive lock file);
+SQLite runs in WAL mode with synchronous=FULL, encrypted, held by exactly one plane (kumoi.store.sqlite);
 PostgreSQL with synchronous_commit=on may be shared by several planes.
 """
 
 import asyncio
-import fcntl
-import os
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
 
 from kumoi.model.errors import Unavailable
 from kumoi.store.errors import StoreBusy
 from kumoi.store.migrate import migrate
+from kumoi.store.sqlite import BUSY_TIMEOUT_S, SqliteFile
 from kumoi.store.writer import Change, Fence, Writer, Written
 
 __all__ = ["Connection", "Store", "database_now_us"]
 
 READERS = 4
-RESIDUE_S = 2.0
-BUSY_TIMEOUT_S = 30
 LOCK_TIMEOUT_S = 5
 IDLE_IN_TRANSACTION_S = 10
 """After this long the server ends the transaction of a plane that was frozen in the middle of it: its locks,
@@ -39,17 +35,21 @@ T = TypeVar("T")
 class Store:
     """The only door to the database. Reads run on snapshots, writes through the writer."""
 
-    def __init__(self, url: str, *, lock_dir: Path | None = None) -> None:
+    def __init__(self, url: str, *, keys: Path | None = None, lock_dir: Path | None = None) -> None:
+        """`keys` is where a SQLite file's key is, `lock_dir` where its lock; else both are beside the file.
+
+        Raises StoreBusy where another plane holds it, ValueError where its key is lost or does not fit.
+        """
         self.url = _driver_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._lock = _lock_take(self.url, lock_dir) if self.is_sqlite else None
-        self._write_engine = _engine_create(self.url, pool_size=1)
+        self._file = SqliteFile.at(self.url, keys).hold(lock_dir) if self.is_sqlite else None
+        self._write_engine = self._engine_create(pool_size=1)
         try:
             migrate(self._write_engine)
         except BaseException:
             self._let_go()
             raise
-        self._read_engine = _engine_create(self.url, pool_size=READERS + 8, read_only=True)
+        self._read_engine = self._engine_create(pool_size=READERS + 8, read_only=True)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._writer = Writer(self._write_engine)
 
@@ -111,10 +111,8 @@ class Store:
         Others may keep it from that for the moment; what is replaced later will not. PostgreSQL does it by
         VACUUM and by letting go of old WAL, which are its operator's.
         """
-        if self.is_sqlite:
-            path = str(self._write_engine.url.database)
-            with closing(sqlite3.connect(path, timeout=RESIDUE_S, isolation_level=None)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if self._file is not None:
+            self._file.residue_clear()
 
     def close(self) -> None:
         """Write what is queued and let go of the database."""
@@ -125,8 +123,22 @@ class Store:
 
     def _let_go(self) -> None:
         self._write_engine.dispose()
-        if self._lock is not None:
-            os.close(self._lock)
+        if self._file is not None:
+            self._file.close()
+
+    def _engine_create(self, *, pool_size: int, read_only: bool = False) -> Engine:
+        """An engine whose errors show no parameters: hashes of tokens are among them."""
+        if self._file is not None:
+            return self._file.engine(pool_size=pool_size, read_only=read_only)
+        return create_engine(
+            self.url,
+            hide_parameters=True,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_pre_ping=True,
+            isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
+            connect_args=_postgres_arguments(),
+        )
 
 
 def _driver_url(url: str) -> URL:
@@ -136,32 +148,6 @@ def _driver_url(url: str) -> URL:
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise ValueError(f"cannot open the database {parsed!s}: use sqlite:///PATH or postgresql://HOST/NAME")
     return parsed
-
-
-def _engine_create(url: URL, *, pool_size: int, read_only: bool = False) -> Engine:
-    """An engine whose errors show no parameters: hashes of tokens and tasks' environments are among them."""
-    if url.get_backend_name() == "sqlite":
-        engine = create_engine(
-            url,
-            hide_parameters=True,
-            pool_size=pool_size,
-            max_overflow=0,
-            paramstyle="named",
-            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
-        )
-        event.listen(engine, "connect", _sqlite_prepare)
-        event.listen(engine, "begin", _sqlite_begin_read if read_only else _sqlite_begin_write)
-        return engine
-    isolation = "REPEATABLE READ" if read_only else "READ COMMITTED"
-    return create_engine(
-        url,
-        hide_parameters=True,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_pre_ping=True,
-        isolation_level=isolation,
-        connect_args=_postgres_arguments(),
-    )
 
 
 def _postgres_arguments() -> dict[str, object]:
@@ -180,49 +166,6 @@ def _postgres_arguments() -> dict[str, object]:
         "tcp_user_timeout": int(BUSY_TIMEOUT_S * 1_000),
         "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),
     }
-
-
-def _sqlite_prepare(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late for a snapshot
-    cursor = connection.cursor()
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "cache_size=-8192",
-        "temp_store=MEMORY",
-        # What is replaced is overwritten: a wrapped key is replaced to be gone.
-        "secure_delete=FAST",
-        # Fewer, larger checkpoints: each writes a page once, however often it changed.
-        "wal_autocheckpoint=4000",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _sqlite_begin_read(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _sqlite_begin_write(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _lock_take(url: URL, lock_dir: Path | None) -> int | None:
-    if url.database in (None, "", ":memory:"):
-        raise ValueError("an in-memory database loses everything at exit: name a file, sqlite:///PATH")
-    path = Path(str(url.database))
-    lock_path = (lock_dir or path.parent) / f"{path.name}.lock"
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise StoreBusy(
-            f"cannot open {path}: another plane holds {lock_path}; "
-            "stop that one first, or use PostgreSQL for several planes"
-        ) from None
-    return descriptor
 
 
 def database_now_us(connection: Connection) -> int:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from key_world import KeyWorld
 from plane_fixture import plane_open
 from softhsm import SoftTokens
+from store_pages import store_bytes
 
 from kumoi.app import organization_keys as app
 from kumoi.app.jobs import job_create, job_read
@@ -243,9 +244,8 @@ def test_nothing_on_disk_decrypts_without_the_token(keys: KeyWorld, tmp_path: Pa
 
 
 def disk(store: Any) -> bytes:
-    """The database and its log, as they are on the disk."""
-    path = Path(store.url.database)
-    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+    """The database and its log, as they are on the disk, for who has the store's key."""
+    return store_bytes(Path(store.url.database).parent)
 
 
 def found_at(store: Any, values: list[bytes]) -> bool:

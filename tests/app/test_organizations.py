@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from plane_fixture import Tenant, World, key_of
+from store_pages import store_bytes
 
 from kumoi.app.events import event_list, platform_event_list
 from kumoi.app.organizations import (
@@ -41,7 +42,7 @@ def test_the_token_is_nowhere_in_the_store(world: World, tmp_path: Path) -> None
     body = OrganizationCreate(name="acme")
     created = world.write(organization_create(world.plane, world.operator, body, key_of(world.operator, "k")))
     token = created["admin_token"].encode()
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("kumoi.db*"))
+    kept = store_bytes(tmp_path)
     assert created["organization"]["id"].encode() in kept
     assert token not in kept
     assert token[6:40] not in kept

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from plane_fixture import Tenant, World
+from store_pages import bytes_of
 
 from kumoi.app.events import event_list
 from kumoi.app.projects import project_archive
@@ -77,7 +78,7 @@ def test_the_value_is_nowhere_in_the_data_directory(world: World, acme: Tenant, 
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     for path in files:
-        content = path.read_bytes()
+        content = bytes_of(path)
         assert not [text for text in texts if text in content], path
     events = world.run(event_list(world.plane, acme.admin, "acme", 2, None)).items
     assert [event.detail for event in events] == [

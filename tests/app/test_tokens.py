@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from plane_fixture import Tenant, World, key_of
+from store_pages import store_bytes
 
 from kumoi.app.events import event_list
 from kumoi.app.principals import principal_disable
@@ -24,7 +25,7 @@ def test_a_token_is_shown_once_and_kept_as_a_hash(world: World, acme: Tenant, tm
     replay = world.run(token_create(world.plane, acme.admin, TokenCreate(name="ci"), key))
     assert json.loads(replay.body) == made | {"secret": None}
     world.log_append()
-    kept = b"".join(path.read_bytes() for path in tmp_path.glob("kumoi.db*"))
+    kept = store_bytes(tmp_path)
     assert made["token"]["id"].encode() in kept
     assert secret.encode() not in kept
     page = world.run(token_list(world.plane, acme.admin, None, 10, None))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from plane_fixture import Tenant, World, plane_open
+from store_pages import bytes_of
 from volume_places import gocryptfs_or_skip, volumes_end
 
 from kumoi.app.files import file_delete, file_list, file_read, file_write
@@ -149,7 +150,7 @@ def test_nothing_in_the_data_opens_without_the_key(world: World, acme: Tenant, t
         for name in (*names, *files):
             assert "canary" not in name
         for name in files:
-            content = Path(directory, name).read_bytes()
+            content = bytes_of(Path(directory, name))
             assert CANARY[:60] not in content, name
     again = volumes_open(tmp_path, plane.store, plane.keys, encrypted=True)
     with pytest.raises(KeyWithdrawn):

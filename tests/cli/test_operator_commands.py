@@ -11,6 +11,7 @@ from typing import Any
 import click
 import pytest
 from approver import Approver
+from store_pages import bytes_of
 from volume_places import CAN_ENCRYPT, volumes_end
 from witnessed_region import ORIGIN, Plane
 
@@ -220,18 +221,22 @@ def test_no_command_tells_an_operator_anything_without_a_live_grant(scene: Scene
 
 @pytest.mark.skipif(not CAN_ENCRYPT, reason="this machine cannot mount a gocryptfs volume (no FUSE)")
 def test_no_file_under_data_holds_the_content_of_a_tenant(scene: Scene) -> None:
-    """What lies on the disk, the store included; the plain side of a mounted volume is not on it."""
+    """What lies on the disk; the plain side of a mounted volume is not on it.
+
+    The store is looked into as well, with its key: names are there, and nothing else of a tenant's.
+    """
     device = scene.plane.data_dir.stat().st_dev
-    content = {canary.encode() for canary in CANARIES} - NAMES
-    names, looked = set(), 0
+    content, names = {canary.encode() for canary in CANARIES} - NAMES, set()
+    looked = 0
     for place, directories, files in os.walk(scene.plane.data_dir):
         directories[:] = [name for name in directories if Path(place, name).stat().st_dev == device]
         for file in (Path(place, name) for name in files):
+            assert not [canary for canary in CANARIES if canary in file.name]
             if file.is_file() and not file.is_symlink():
-                held = file.read_bytes()
-                assert not {canary for canary in content if canary in held}, file
-                names |= {name for name in NAMES if name in held}
+                held, opened = file.read_bytes(), bytes_of(file)
+                assert not [canary for canary in content | NAMES if canary in held], file
+                assert not [canary for canary in content if canary in opened], file
+                names |= {name for name in NAMES if name in opened}
                 looked += 1
     assert looked > 10
-    # The search finds what is there: names are not sealed (docs/security/threat-model.md).
-    assert {b"canary-project", b"canary-job"} <= names
+    assert {b"canary-project", b"canary-job"} <= names, "the search finds what is there"

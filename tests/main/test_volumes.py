@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from store_pages import bytes_of
 from volume_places import volumes_end
 
 from demo.region import Region
@@ -110,7 +111,7 @@ def test_a_region_keeps_what_tasks_write_encrypted_through_every_end(region: Reg
 
     for path in on_disk(region.data_dir):
         assert CANARY not in path.name
-        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+        assert not path.is_file() or CANARY.encode() not in bytes_of(path), path
     tenant.put("go", b"")
     wait(lambda: tenant.client.jobs.get(job).state == "succeeded", "its end")
     assert tenant.log(job) == f"{CANARY}-file\n{CANARY}-out\n{CANARY}-file\n{CANARY}-end\n"

@@ -16,7 +16,7 @@ from kumoi.store.keys import rotation
 from kumoi.store.keys.encryption import KeyEncryptions
 from kumoi.store.keys.platform import PlatformKeys
 
-NAMES = ("log", "secrets", "cursors")
+NAMES = ("log", "secrets", "cursors", "store")
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[
     """Start a plane without engines and stop it, as the end of a process does; returns its keys."""
     stores: list[Store] = []
 
-    def store_open(url: str) -> Store:
-        stores.append(Store(url))
+    def store_open(url: str, keys: Path) -> Store:
+        stores.append(Store(url, keys=keys))
         return stores[-1]
 
     monkeypatch.setattr(wiring, "_engines_build", lambda *_: {})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from store_pages import bytes_of
 from volume_places import volumes_end
 from witnessed_region import Plane
 
@@ -49,7 +50,7 @@ def holding(directory: Path, values: list[str]) -> list[str]:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and not path.is_symlink():
             with contextlib.suppress(OSError):
-                content = path.read_bytes()
+                content = bytes_of(path)
                 found += [str(path) for one in wanted if one in content]
     return found
 

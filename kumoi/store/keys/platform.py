@@ -160,7 +160,12 @@ def _key_file_make(path: Path) -> None:
         # Unlike a rename, a link never replaces the key that another process made meanwhile.
         with suppress(FileExistsError):
             os.link(file.name, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    directory_sync(path.parent)
+
+
+def directory_sync(path: Path) -> None:
+    """Make the names in the directory `path` durable."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(directory)
     finally:

@@ -1,0 +1,235 @@
+"""SQLite, the embedded store: one file, held by exactly one plane, encrypted page by page by SQLCipher.
+
+The whole file, since names of tenants' things stand in many places of it: rows, events, remembered answers.
+Pages: AES-256-CBC, authenticated by HMAC-SHA-256 (https://www.zetetic.net/sqlcipher/design/).
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlcipher3 import dbapi2  # type: ignore[import-untyped]
+
+from kumoi.store.errors import StoreBusy
+from kumoi.store.keys.platform import directory_sync, key_file_ensure, key_file_read
+
+if TYPE_CHECKING:
+    import sqlite3
+
+BUSY_TIMEOUT_S = 30
+RESIDUE_S = 2.0
+KEY_NAME = "store.key"
+KEY_NEXT_NAME = "store-next.key"
+"""What a rotation makes first. Whichever of the two opens the file is its key."""
+
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "foreign_keys=ON",
+    "cache_size=-8192",
+    "temp_store=MEMORY",
+    # What is replaced is overwritten: a wrapped key is replaced to be gone.
+    "secure_delete=FAST",
+    # Fewer, larger checkpoints: each writes a page once, however often it changed.
+    "wal_autocheckpoint=4000",
+)
+
+
+class SqliteFile:
+    """The file at `path`, and the directory where its key is."""
+
+    def __init__(self, path: Path, keys: Path) -> None:
+        self.path = path
+        self._keys = keys
+
+    @classmethod
+    def at(cls, url: str | URL, keys: Path | None = None) -> "SqliteFile":
+        """The file of this URL; without `keys` its key is in a directory of that name beside it.
+
+        Raises ValueError where it names none.
+        """
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            raise ValueError(f"{parsed!s} is no file of SQLite: use the tools of that database")
+        if parsed.database in (None, "", ":memory:"):
+            raise ValueError("an in-memory database loses everything at exit: name a file, sqlite:///PATH")
+        path = Path(str(parsed.database))
+        return cls(path, keys or path.parent / "keys")
+
+    def hold(self, lock_dir: Path | None = None) -> "HeldFile":
+        """The file, for this process alone; it and its key are made where there are none.
+
+        Raises StoreBusy where another plane holds it, ValueError as `key`.
+        """
+        lock = self._lock(lock_dir or self.path.parent)
+        try:
+            return HeldFile(self.path, self._key_ensure(), lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def key(self) -> bytes:
+        """The key that opens the file.
+
+        Raises ValueError where there is no file, where the key is lost, or where it does not fit.
+        """
+        current, following = self._keys / KEY_NAME, self._keys / KEY_NEXT_NAME
+        if not self.path.exists():
+            raise ValueError(f"{self.path} does not exist: no region began there")
+        # The current one first: whoever opens the file finishes or undoes what a killed rotation began.
+        for path in (current, following) if following.exists() else (current,):
+            key = key_file_read(path)
+            if _opens(self.path, key):
+                return key
+        raise ValueError(f"{self.path} does not open with {current}; restore the two from one backup")
+
+    def key_rotate(self) -> None:
+        """Encrypt the file anew under a new key; killed at any moment, one of the two keys opens it.
+
+        Raises as `hold` and `key`: no plane may run meanwhile.
+        """
+        self.key()
+        with closing(self.hold()) as held:
+            following = key_file_ensure(self._keys / KEY_NEXT_NAME)
+            with _connected(self.path, held.key) as connection:
+                # Frames of a write-ahead log would keep the old key.
+                connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+                connection.execute(f"PRAGMA rekey = {_key_text(following)}").fetchall()
+            self._key_replace()
+
+    def copy(self, target: Path) -> None:
+        """Write a copy as of now to `target`, durably, under the same key; the plane may go on writing.
+
+        Raises FileExistsError where `target` exists, ValueError as `key`.
+        """
+        key = self.key()
+        target.touch(mode=0o600, exist_ok=False)
+        try:
+            with _connected(self.path, key) as source, _connected(target, key) as copied:
+                source.backup(copied)
+        except BaseException:
+            target.unlink()
+            raise
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        directory_sync(target.parent)
+
+    @contextmanager
+    def connected(self) -> Iterator["sqlite3.Connection"]:
+        """A connection to look into the file, beside the plane that holds it."""
+        with _connected(self.path, self.key()) as connection:
+            yield connection
+
+    def _key_ensure(self) -> bytes:
+        if not self.path.exists():
+            self._keys.mkdir(mode=0o700, exist_ok=True)
+            return key_file_ensure(self._keys / KEY_NAME)
+        key = self.key()
+        if key != key_file_read(self._keys / KEY_NAME):
+            self._key_replace()
+        return key
+
+    def _key_replace(self) -> None:
+        (self._keys / KEY_NEXT_NAME).rename(self._keys / KEY_NAME)
+        directory_sync(self._keys)
+
+    def _lock(self, directory: Path) -> int:
+        path = directory / f"{self.path.name}.lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreBusy(
+                f"cannot open {self.path}: another plane holds {path}; "
+                "stop that one first, or use PostgreSQL for several planes"
+            ) from None
+        return descriptor
+
+
+class HeldFile:
+    """The file with its key, as long as its lock is held."""
+
+    def __init__(self, path: Path, key: bytes, lock: int) -> None:
+        self.path = path
+        self.key = key
+        self._lock = lock
+
+    def engine(self, *, pool_size: int, read_only: bool) -> Engine:
+        """An engine whose transactions are snapshots, or hold the only write lock from their beginning."""
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)),
+            module=dbapi2,
+            hide_parameters=True,
+            pool_size=pool_size,
+            max_overflow=0,
+            paramstyle="named",
+            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        )
+        event.listen(engine, "connect", self._prepare)
+        event.listen(engine, "begin", _begin_read if read_only else _begin_write)
+        return engine
+
+    def residue_clear(self) -> None:
+        """Have the write-ahead log overwritten by the file: what was replaced stands in neither any more."""
+        with _connected(self.path, self.key, RESIDUE_S) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        os.close(self._lock)
+
+    def _prepare(self, connection: "sqlite3.Connection", _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late for a snapshot
+        _unlock(connection, self.key)
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+
+def _key_text(key: bytes) -> str:
+    """`key` as SQLCipher takes one that is random already: no derivation from a password."""
+    return f"\"x'{key.hex()}'\""
+
+
+def _unlock(connection: "sqlite3.Connection", key: bytes) -> None:
+    # A key that does not fit is told by the caller, not by SQLCipher on standard error.
+    connection.execute("PRAGMA cipher_log = 'off'")
+    connection.execute(f"PRAGMA key = {_key_text(key)}")
+    # Processors hash SHA-256 in hardware: a commit costs half as much more as with SHA-512, the default.
+    connection.execute("PRAGMA cipher_hmac_algorithm = HMAC_SHA256")
+
+
+@contextmanager
+def _connected(path: Path, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator["sqlite3.Connection"]:
+    """A connection to a file that exists. Raises StoreBusy where somebody keeps it, or the disk does."""
+    try:
+        connection = dbapi2.connect(
+            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None
+        )
+        with closing(connection):
+            _unlock(connection, key)
+            yield connection
+    except dbapi2.OperationalError as error:
+        raise StoreBusy(f"{path} did not answer: {error}") from error
+
+
+def _opens(path: Path, key: bytes) -> bool:
+    try:
+        with _connected(path, key) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except dbapi2.DatabaseError:
+        return False
+    return True
+
+
+def _begin_read(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _begin_write(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

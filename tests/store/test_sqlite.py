@@ -1,0 +1,167 @@
+"""The embedded store's file: unreadable without its key, copied while it is written, its key replaced."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kumoi.store.database import Store
+from kumoi.store.errors import StoreBusy
+from kumoi.store.sqlite import KEY_NAME, KEY_NEXT_NAME, SqliteFile
+
+CANARY = "canary-in-the-store"
+ROWS = 20_000
+ROUNDS = 8
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> SqliteFile:
+    """A file with a table of some pages, on disk and in the write-ahead log."""
+    url = f"sqlite:///{tmp_path / 'kumoi.db'}"
+    store = Store(url)
+    written(store)
+    store.close()
+    return SqliteFile.at(url)
+
+
+def written(store: Store) -> None:
+    rows = [{"number": number, "text": CANARY + "x" * 200} for number in range(ROWS)]
+    store.transact_wait(None, lambda sql: sql.exec_driver_sql("CREATE TABLE words (number INT, text TEXT)"))
+    store.transact_wait(
+        None, lambda sql: sql.exec_driver_sql("INSERT INTO words VALUES (:number, :text)", rows)
+    )
+
+
+def count(file: SqliteFile) -> int:
+    with file.connected() as connection:
+        assert connection.execute("PRAGMA cipher_integrity_check").fetchall() == []
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        found = connection.execute("SELECT count(*) FROM words WHERE text LIKE ?", (CANARY + "%",))
+        return int(found.fetchone()[0])
+
+
+def test_nothing_of_an_open_store_can_be_read_without_its_key(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
+    written(store)
+    held = {path.name: path.read_bytes() for path in tmp_path.glob("kumoi.db*")}
+    assert len(held["kumoi.db"] + held["kumoi.db-wal"]) > ROWS * 200
+    for name, content in held.items():
+        assert CANARY.encode() not in content, name
+        assert b"CREATE TABLE" not in content, name
+    store.close()
+    assert (tmp_path / "keys" / KEY_NAME).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("damage", ["lost", "another", "short"])
+def test_a_store_is_refused_and_left_alone_without_its_key(file: SqliteFile, damage: str) -> None:
+    key = file.path.parent / "keys" / KEY_NAME
+    kept = key.read_bytes()
+    if damage == "lost":
+        key.unlink()
+    else:
+        key.write_bytes(os.urandom(32) if damage == "another" else kept[:31])
+    before = file.path.read_bytes()
+    with pytest.raises(ValueError, match="restore"):
+        Store(f"sqlite:///{file.path}")
+    assert file.path.read_bytes() == before
+    assert key.exists() == (damage != "lost"), "no other key is made for a store that is there"
+    key.write_bytes(kept)
+    Store(f"sqlite:///{file.path}").close()
+
+
+def test_a_page_that_somebody_changed_is_noticed(file: SqliteFile) -> None:
+    with file.path.open("r+b") as damaged:
+        damaged.seek(4096 * 20 + 100)
+        byte = damaged.read(1)[0]
+        damaged.seek(-1, os.SEEK_CUR)
+        damaged.write(bytes([byte ^ 1]))
+    with file.connected() as connection:
+        assert connection.execute("PRAGMA cipher_integrity_check").fetchall() != []
+
+
+def test_a_copy_is_whole_although_the_plane_goes_on_writing(file: SqliteFile, tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{file.path}")
+    target = tmp_path / "backup.db"
+    SqliteFile.at(f"sqlite:///{file.path}").copy(target)
+    store.transact_wait(None, lambda sql: sql.exec_driver_sql("DELETE FROM words"))
+    copied = SqliteFile(target, file.path.parent / "keys")
+    assert count(copied) == ROWS
+    assert count(file) == 0
+    assert CANARY.encode() not in target.read_bytes()
+    with pytest.raises(FileExistsError):
+        file.copy(target)
+    store.close()
+
+
+def test_a_new_key_replaces_the_old_one(file: SqliteFile) -> None:
+    keys = file.path.parent / "keys"
+    old = (keys / KEY_NAME).read_bytes()
+    file.key_rotate()
+    assert (keys / KEY_NAME).read_bytes() != old
+    assert not (keys / KEY_NEXT_NAME).exists()
+    assert count(file) == ROWS
+    (keys / KEY_NAME).write_bytes(old)
+    with pytest.raises(ValueError, match="does not open"):
+        file.key()
+
+
+def test_a_key_is_not_replaced_under_a_plane(file: SqliteFile) -> None:
+    store = Store(f"sqlite:///{file.path}")
+    with pytest.raises(StoreBusy, match="another plane"):
+        file.key_rotate()
+    store.close()
+    assert count(file) == ROWS
+
+
+ROTATE = """
+import sys
+from kumoi.store.sqlite import SqliteFile
+SqliteFile.at("sqlite:///" + sys.argv[1]).key_rotate()
+"""
+
+
+def test_a_rotation_killed_at_any_moment_loses_nothing(file: SqliteFile) -> None:
+    """Killed as its journal grows: page by page the file takes the new key, until the journal is removed."""
+    journal = Path(f"{file.path}-journal")
+    in_the_middle = 0
+    for part in range(ROUNDS):
+        process = subprocess.Popen([sys.executable, "-c", ROTATE, str(file.path)])
+        deadline_s = time.monotonic() + 60
+        while size(journal) <= part * file.path.stat().st_size // ROUNDS and process.poll() is None:
+            assert time.monotonic() < deadline_s
+        process.kill()
+        process.wait(60)
+        in_the_middle += size(journal) > 0
+        Store(f"sqlite:///{file.path}").close()
+        assert count(file) == ROWS
+        assert not journal.exists()
+    assert in_the_middle > 0
+
+
+@pytest.mark.parametrize("done", ["nothing", "rekeyed"])
+def test_a_rotation_killed_between_its_files_is_finished(file: SqliteFile, done: str) -> None:
+    keys = file.path.parent / "keys"
+    old = (keys / KEY_NAME).read_bytes()
+    if done == "rekeyed":
+        file.key_rotate()
+        (keys / KEY_NAME).rename(keys / KEY_NEXT_NAME)
+        (keys / KEY_NAME).write_bytes(old)
+    else:
+        (keys / KEY_NEXT_NAME).write_bytes(os.urandom(32))
+    assert count(file) == ROWS, "a look changes nothing"
+    Store(f"sqlite:///{file.path}").close()
+    assert ((keys / KEY_NAME).read_bytes() == old) == (done == "nothing")
+    file.key_rotate()
+    assert not (keys / KEY_NEXT_NAME).exists()
+    assert count(file) == ROWS
+
+
+def size(path: Path) -> int:
+    """Bytes of a file that may not be there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
