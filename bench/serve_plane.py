@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,6 +19,8 @@ from statistics import median
 
 from plane import PlaneError, Region, Tenant
 from report import say
+
+from kumoi.main.memory_place import memory_place
 
 CLIENTS = 8
 WAIT_S = 60.0
@@ -288,14 +291,17 @@ def gateway_end(region: Region) -> None:
     for pid in gateway_pids(region):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(memory_place(region.data_dir), ignore_errors=True)
 
 
 def gateway_pids(region: Region) -> list[int]:
     """Processes that were told of the gateway's place: itself, HAProxy, its relays."""
-    place = os.fsencode(region.data_dir / "run" / "gateway")
+    named = (region.data_dir / "run" / "gateway", memory_place(region.data_dir))
+    places = [os.fsencode(place) for place in named]
     found = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if place in command.read_bytes():
+            words = command.read_bytes()
+            if any(place in words for place in places):
                 found.append(int(command.parent.name))
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from kumoi.client.errors import ClientError
 from kumoi.engines.base import EngineError, Phase
 from kumoi.engines.sandbox.engine import SandboxEngine
 from kumoi.gateway.haproxy_process import pid_end, pids_of
+from kumoi.main.memory_place import memory_place
 from kumoi.model.settings import Settings
 from kumoi.store.database import Store
 from kumoi.store.errors import StoreError
@@ -116,12 +118,14 @@ class Region:
 
     def _gateway_end(self, until_s: float) -> bool:
         """Its users are gone, so it need not wait for them."""
-        while pids := [*self._gateways(), *pids_of(self.data_dir / "run" / "gateway" / "haproxy")]:
+        memory = memory_place(self.data_dir)
+        while pids := [*self._gateways(), *pids_of(memory / "gateway" / "haproxy")]:
             if time.monotonic() > until_s:
                 return False
             for pid in pids:
                 pid_end(pid, signal.SIGKILL)
             time.sleep(PAUSE_S)
+        shutil.rmtree(memory, ignore_errors=True)
         return True
 
     def _gateways(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""What lies on a region's disk, as whoever also has the store's key reads it: pages, with rows that were deleted.
+"""What lies on a region's disk, as who has the key of its store reads it: pages, also rows deleted since.
 
 Written from the format's description (https://www.zetetic.net/sqlcipher/design/), not with SQLCipher: a page
 is AES-256-CBC, its initialization vector and its authentication code at its end.

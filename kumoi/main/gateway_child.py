@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import IO
 import msgspec
 
 from kumoi.gateway.haproxy_process import pid_end, pids_of
+from kumoi.main.memory_place import memory_place, memory_place_ensure
 
 STARTED_S = 10.0
 """A gateway that does not answer for so long is ended and started again."""
@@ -40,7 +42,8 @@ class GatewayChild:
 
     def __init__(self, data_dir: Path, listen: str) -> None:
         self.control = data_dir / "run" / "gateway.sock"
-        self._state = data_dir / "run" / "gateway"
+        self.memory = memory_place(data_dir)
+        self._state = self.memory / "gateway"
         self._listen = listen
         self._process: subprocess.Popen[bytes] | None = None
         self._next_s = 0.0
@@ -94,6 +97,7 @@ class GatewayChild:
             # One that was killed has left its HAProxy behind.
             for haproxy in pids_of(self._state / "haproxy"):
                 pid_end(haproxy, signal.SIGTERM)
+            shutil.rmtree(self.memory, ignore_errors=True)
 
     def _pid(self) -> int | None:
         """The gateway that runs, whether or not it answers."""
@@ -112,6 +116,7 @@ class GatewayChild:
             pid_end(pid, number)
 
     def _start(self) -> None:
+        memory_place_ensure(self.memory)
         command = [sys.executable, "-m", "kumoi.main", "gateway", "--listen", self._listen]
         command += ["--state-dir", str(self._state), "--control", str(self.control)]
         with self._messages() as messages:

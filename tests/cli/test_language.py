@@ -36,7 +36,8 @@ def japanese(catalogue, tmp_path, monkeypatch):
 
 def texts_marked() -> set[str]:
     found = set()
-    for path in (*CLI.glob("*.py"), *(CLI.parent / "main").glob("replay*.py")):
+    main = CLI.parent / "main"
+    for path in (*CLI.glob("*.py"), *main.glob("replay*.py"), main / "store_file.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 at = {"_": 0, "Column": 1}.get(node.func.id)

@@ -1,7 +1,10 @@
 """Every command, run by an operator on a real region, with and without a live grant of the tenant."""
 
 import base64
+import json
 import os
+import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import httpx
 import pytest
 from approver import Approver
 from store_pages import bytes_of
@@ -17,10 +21,11 @@ from witnessed_region import ORIGIN, Plane
 
 from kumoi.cli.root import root
 from kumoi.client import Kumoi
+from kumoi.main.memory_place import memory_place
 from kumoi.model.access import AccessSet
 from kumoi.model.access_requests import AccessApprove, AccessKeyCreate, AccessRequestCreate
 from kumoi.model.jobs import JobSpec
-from kumoi.model.services import RevisionSpec, ScaleSpec, ServiceSpec
+from kumoi.model.services import RevisionSpec, RouteSpec, ScaleSpec, ServiceSpec
 
 CANARIES = (
     "canary-project", "canary-job", "canary-argument", "canary-value", "canary-service", "canary-secret",
@@ -65,7 +70,8 @@ GIVEN: dict[str, str] = {
 }  # fmt: skip
 # These run programs, change this machine's configuration, or run the platform.
 SPARED = {
-    "up", "gateway", "witness", "login", "logout", "completion", "project use", "access key generate",
+    "up", "gateway", "witness", "store backup", "store rotate-key",
+    "login", "logout", "completion", "project use", "access key generate",
     "org create", "org suspend", "org resume", "host dedicate", "host drain", "host lost", "host resume",
     "pool create", "pool pause", "pool resume", "pool autoscale set", "pool autoscale rm", "site create",
     "capacity-plan create", "capacity-plan rm", "device-model put", "quota set", "quota rm",
@@ -121,13 +127,18 @@ def wait_for(what: Callable[[], Any]) -> Any:
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     place = tmp_path_factory.mktemp("region")
-    plane = Plane(place / "data", os.urandom(32), KUMOI_VOLUME_ENCRYPTION="yes" if CAN_ENCRYPT else "no")
+    settings = {"VOLUME_ENCRYPTION": "yes" if CAN_ENCRYPT else "no", "GATEWAY": "yes"}
+    settings["GATEWAY_LISTEN"] = "127.0.0.1:0"
+    plane = Plane(
+        place / "data", os.urandom(32), **{f"KUMOI_{name}": value for name, value in settings.items()}
+    )
     admin = Kumoi(plane.url, plane.tenant())
     try:
         yield scene_make(plane, admin, place)
     finally:
         admin.close()
         plane.end()
+        gateway_end(plane.data_dir)
         volumes_end(plane.data_dir)
 
 
@@ -147,8 +158,10 @@ def scene_make(plane: Plane, admin: Kumoi, place: Path) -> Scene:
         secrets={"hush": "canary-secret"},
     )
     job = admin.jobs.create(project, spec).id
-    run = RevisionSpec(8_080, ("/bin/serve", "canary-argument"))
-    service = admin.services.create(project, ServiceSpec(run, "canary-service", scale=ScaleSpec())).id
+    serve = "exec python3 -m http.server 8080; : canary-argument"
+    run = RevisionSpec(8_080, ("/bin/sh", "-c", serve), environment={"CANARY": "canary-value"})
+    named = ServiceSpec(run, "canary-service", ScaleSpec(1), RouteSpec(("canary-service.example",)))
+    service = admin.services.create(project, named).id
     approver = Approver(ORIGIN, org)
     approver.id = admin.access_keys.create(org, AccessKeyCreate("first", approver.public)).id
     with Kumoi(plane.url, operator) as client:
@@ -172,7 +185,28 @@ def scene_make(plane: Plane, admin: Kumoi, place: Path) -> Scene:
     }  # fmt: skip
     if any(host.state == "schedulable" and host.health == "up" for host in hosts):
         wait_for(lambda: admin.jobs.get(job).ended_at)
+        wait_for(lambda: is_served(plane, "canary-service.example"))
     return Scene(plane, operator, admin, approver, words)
+
+
+def is_served(plane: Plane, host: str) -> bool:
+    """Whether the gateway's HAProxy brings a request for this host to a replica."""
+    place = plane.data_dir / "run" / "gateway.json"
+    listen = json.loads(place.read_text())["listen"] if place.exists() else None
+    try:
+        return listen is not None and httpx.get(f"http://{listen}/", headers={"host": host}).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def gateway_end(data_dir: Path) -> None:
+    """End the gateway, which outlives its plane, and what it has in memory."""
+    place = data_dir / "run" / "gateway.json"
+    if place.exists():
+        pid = json.loads(place.read_text())["pid"]
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    shutil.rmtree(memory_place(data_dir), ignore_errors=True)
 
 
 def pem_of(approver: Approver) -> bytes:

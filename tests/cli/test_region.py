@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import httpx
 import pytest
 
 from kumoi.client import Kumoi
+from kumoi.main.memory_place import memory_place
 
 READY_S = 30
 
@@ -81,6 +83,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
     found.stop()
     with contextlib.suppress(ProcessLookupError, KeyError):
         os.kill(found.gateway["pid"], signal.SIGTERM)
+    shutil.rmtree(memory_place(found.data), ignore_errors=True)
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_what_a_killed_gateway_left_is_ended(plane: Callable[..., GatewayChild])
     child = started(plane())
     if not facts(child)["haproxy"]:
         pytest.skip("HAProxy is not installed, so nothing is left behind")
-    (place,) = (child.control.parent / "gateway" / "haproxy").glob("*.pid")
+    (place,) = (child.memory / "gateway" / "haproxy").glob("*.pid")
     haproxy = int(place.read_text())
     os.kill(facts(child)["pid"], signal.SIGKILL)
     until(lambda: not child.answers())
