@@ -33,6 +33,7 @@ def main() -> int:
         "serve": [],
         "ledger": [],
         "guard": [],
+        "store": [],
     }
     (options.directory / "figures.md").unlink(missing_ok=True)
     failed = [

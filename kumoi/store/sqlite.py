@@ -27,7 +27,7 @@ KEY_NAME = "store.key"
 KEY_NEXT_NAME = "store-next.key"
 """What a rotation makes first. Whichever of the two opens the file is its key."""
 
-_PRAGMAS = (
+PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
     "foreign_keys=ON",
@@ -38,6 +38,7 @@ _PRAGMAS = (
     # Fewer, larger checkpoints: each writes a page once, however often it changed.
     "wal_autocheckpoint=4000",
 )
+"""What a plane sets on each of its connections."""
 
 
 class SqliteFile:
@@ -187,7 +188,7 @@ class HeldFile:
     def _prepare(self, connection: "sqlite3.Connection", _record: object) -> None:
         connection.isolation_level = None  # the driver's own BEGIN comes too late for a snapshot
         _unlock(connection, self.key)
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
 
