@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from kumoi.store.database import Store
 from kumoi.store.errors import StoreError
 from kumoi.store.migrate import HEAD
 from kumoi.store.schema import metadata
+from kumoi.store.sqlite import SqliteFile
 
 SCRIPTS = Path(kumoi.store.migrate.__file__).parent / "migrations"
 EXPRESSION_INDEXES = ("ix_jobs_pending", "ix_tasks_queue", "ix_tasks_turn")
@@ -34,6 +36,9 @@ POSTGRES_CATALOGUE = {
 
 
 def connect(url: str) -> Any:
+    if url.startswith("sqlite"):
+        with closing(SqliteFile.at(url).hold()) as held:
+            return held.engine(pool_size=1, read_only=False)
     return create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
 
 

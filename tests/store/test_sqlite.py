@@ -137,7 +137,6 @@ def test_a_rotation_killed_at_any_moment_loses_nothing(file: SqliteFile) -> None
         in_the_middle += size(journal) > 0
         Store(f"sqlite:///{file.path}").close()
         assert count(file) == ROWS
-        assert not journal.exists()
     assert in_the_middle > 0
 
 
