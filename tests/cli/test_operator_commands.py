@@ -26,6 +26,7 @@ from kumoi.model.access import AccessSet
 from kumoi.model.access_requests import AccessApprove, AccessKeyCreate, AccessRequestCreate
 from kumoi.model.jobs import JobSpec
 from kumoi.model.services import RevisionSpec, RouteSpec, ScaleSpec, ServiceSpec
+from kumoi.store.sqlite import SqliteFile
 
 CANARIES = (
     "canary-project", "canary-job", "canary-argument", "canary-value", "canary-service", "canary-secret",
@@ -113,6 +114,16 @@ class Scene:
             asked = client.access_requests.create(self.words["ORG"], body)
         signed = AccessApprove(self.approver.id, self.approver.sign(asked.statement))
         return self.admin.access_requests.approve(self.words["ORG"], asked.id, signed).id
+
+    def expire(self, request: str) -> None:
+        """Let an access be over now: the shortest there is takes a minute."""
+        with SqliteFile(self.plane.data_dir / "kumoi.db", self.plane.data_dir / "keys").connected() as store:
+            store.execute("UPDATE access_requests SET expires_us = approved_us + 1 WHERE id = ?", (request,))
+        wait_for(lambda: self.state(request) == "expired")
+
+    def state(self, request: str) -> str:
+        listed = self.admin.access_requests.list(self.words["ORG"])
+        return next(one.state for one in listed if one.id == request)
 
 
 def wait_for(what: Callable[[], Any]) -> Any:
@@ -250,6 +261,8 @@ def test_no_command_tells_an_operator_anything_without_a_live_grant(scene: Scene
     expected = set(CANARIES) - {"canary-hush"}
     assert opened | {"canary-output"} == expected
     scene.admin.access_requests.revoke(scene.words["ORG"], approved)
+    assert told(printed()) == set()
+    scene.expire(scene.approved())
     assert told(printed()) == set()
 
 
