@@ -37,7 +37,10 @@ def page_open(page: bytes, key: bytes, *, first: bool) -> bytes:
     sealed = page[SALT if first else 0 : -TAIL]
     vector = page[-TAIL : IV - TAIL]
     decryptor = Cipher(AES(key), CBC(vector)).decryptor()
-    return decryptor.update(sealed) + decryptor.finalize()
+    opened = decryptor.update(sealed) + decryptor.finalize()
+    # The header says how large a page is; under another key it would say anything.
+    assert not first or opened[:2] == PAGE.to_bytes(2, "big")
+    return opened
 
 
 def store_bytes(directory: Path) -> bytes:

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "up": Entry("kumoi.main.up:up", "Start a region on this machine."),
     "gateway": Entry("kumoi.main.gateway:gateway", "Carry requests to services."),
     "witness": Entry("kumoi.main.witness:witness", "Cosign the logs of others."),
-    "store": Entry("kumoi.main.store_file:store", "The store's file: copies, and its key."),
+    "store": Entry("kumoi.main.store_file:store", "The store's file on this machine."),
     "login": Entry("kumoi.cli.login:login", "Remember a plane and a token."),
     "logout": Entry("kumoi.cli.login:logout", "Forget the token."),
     "whoami": Entry("kumoi.cli.login:whoami", "Show who the token speaks for."),

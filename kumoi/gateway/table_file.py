@@ -1,4 +1,4 @@
-"""The last good table on disk: what the gateway serves from when it starts and no plane is there."""
+"""The last good table, as a file: what the gateway serves from when it starts and no plane is there."""
 
 import logging
 import os

@@ -8,15 +8,11 @@ Source: https://docs.cedarpolicy.com/policies/json-format.html#principal and #ac
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import cache, lru_cache
+from functools import cache
 
 from cedarpy import PolicySet, policies_to_json_str
 
 from kumoi.guard.entities import Entity, Uid
-
-# One takes about 70 KiB, and about 2 ms to parse. Actors of the same roles share theirs, and so do actions
-# whose policies are the same: all actions of everybody who has one role take 47.
-_SLICES_KEPT = 128
 
 
 class Slices:
@@ -31,7 +27,9 @@ class Slices:
         self._actions = actions
         # Bounded: as many as there are sets of roles, times actions.
         self._keys = cache(self._keys_find)
-        self._parsed = lru_cache(_SLICES_KEPT)(self._parse)
+        # Actors of the same roles share theirs, and so do actions whose policies are the same: there are 238,
+        # of about 70 KiB and 2 ms each.
+        self._parsed = cache(self._parse)
 
     def of(self, roles: Iterable[str], action: str) -> PolicySet:
         """The policies that can apply to `action` of an actor that holds `roles`, and maybe more."""

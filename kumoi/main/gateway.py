@@ -8,6 +8,7 @@ import click
 import uvloop
 
 from kumoi.gateway.process import GatewaySettings, gateway_main
+from kumoi.main.memory_place import closed_ensure
 
 
 @click.command("gateway")
@@ -34,6 +35,8 @@ def gateway(state_dir: Path, control: Path, listen: str, metrics_listen: str | N
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     try:
+        # HAProxy reads its configuration there as root: whoever may write to it decides where requests go.
+        closed_ensure(settings.state_dir)
         uvloop.run(gateway_main(settings))
     except OSError as error:
         click.echo(f"kumoi gateway: {error}", err=True)

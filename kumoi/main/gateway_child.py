@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import select
 import shutil
 import signal
 import socket
@@ -17,7 +18,7 @@ from typing import IO
 import msgspec
 
 from kumoi.gateway.haproxy_process import pid_end, pids_of
-from kumoi.main.memory_place import memory_place, memory_place_ensure
+from kumoi.main.memory_place import closed_ensure, memory_place
 
 STARTED_S = 10.0
 """A gateway that does not answer for so long is ended and started again."""
@@ -60,6 +61,9 @@ class GatewayChild:
             if self.answers():
                 self._pause_s = 1.0
                 self._mute_s = None
+                if not self._state.exists():
+                    _log.warning("%s was removed under the gateway, which is started anew", self._state)
+                    self._signal(self._pid(), signal.SIGTERM)
                 return
             pid = self._pid()
             if pid is not None or is_up:
@@ -89,15 +93,19 @@ class GatewayChild:
 
     def end(self) -> None:
         """End the gateway with all that is its own. For one that has nothing to carry."""
-        self._signal(self._pid(), signal.SIGTERM)
-        if self._process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STARTED_S)
-        if self._pid() is None:
-            # One that was killed has left its HAProxy behind.
-            for haproxy in pids_of(self._state / "haproxy"):
-                pid_end(haproxy, signal.SIGTERM)
-            shutil.rmtree(self.memory, ignore_errors=True)
+        with self._lock():
+            pid = self._pid()
+            self._signal(pid, signal.SIGTERM)
+            if pid is not None:
+                _ended_wait(pid)
+            if self._process is not None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(STARTED_S)
+            if self._pid() is None:
+                # One that was killed has left its HAProxy behind.
+                for haproxy in pids_of(self._state / "haproxy"):
+                    pid_end(haproxy, signal.SIGTERM)
+                shutil.rmtree(self.memory, ignore_errors=True)
 
     def _pid(self) -> int | None:
         """The gateway that runs, whether or not it answers."""
@@ -116,7 +124,7 @@ class GatewayChild:
             pid_end(pid, number)
 
     def _start(self) -> None:
-        memory_place_ensure(self.memory)
+        closed_ensure(self.memory)
         command = [sys.executable, "-m", "kumoi.main", "gateway", "--listen", self._listen]
         command += ["--state-dir", str(self._state), "--control", str(self.control)]
         with self._messages() as messages:
@@ -146,3 +154,13 @@ class GatewayChild:
             yield
         finally:
             os.close(descriptor)
+
+
+def _ended_wait(pid: int) -> None:
+    """Wait until a process has ended, for as long as a gateway may take."""
+    with contextlib.suppress(ProcessLookupError):
+        process = os.pidfd_open(pid)
+        try:
+            select.select([process], [], [], STARTED_S)
+        finally:
+            os.close(process)

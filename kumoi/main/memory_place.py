@@ -15,9 +15,9 @@ def memory_place(data_dir: Path) -> Path:
     return _SHARED_MEMORY / f"kumoi-{os.geteuid()}-{mark}"
 
 
-def memory_place_ensure(place: Path) -> None:
-    """Make it, closed to everybody else. Raises OSError where it cannot be made, or is somebody else's."""
-    place.mkdir(mode=0o700, exist_ok=True)
+def closed_ensure(place: Path) -> None:
+    """Make a directory closed to everybody else. Raises OSError where it cannot be, or is somebody else's."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = place.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise PermissionError(f"{place} is not a closed directory of this user; remove it")

@@ -22,7 +22,7 @@ _data_dir = option(
 
 @click.group("store", cls=Group)
 def store() -> None:
-    """The store's file on this machine: copies, and its key. Not for PostgreSQL, which has its own tools."""
+    """The store's file on this machine."""
 
 
 @store.command("backup", cls=Command)

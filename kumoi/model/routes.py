@@ -1,7 +1,7 @@
 """What the plane tells the gateway, and what the gateway tells back: one snapshot each way.
 
 The plane puts a `RouteTable` whenever it changed and asks for `GatewayReport`s; the gateway keeps the last
-good table on disk, so traffic outlives the plane. Neither knows the other's types beyond these.
+good table, so traffic outlives the plane. Neither knows the other's types beyond these.
 """
 
 from msgspec import Struct

@@ -6,6 +6,7 @@ Pages: AES-256-CBC, authenticated by HMAC-SHA-256 (https://www.zetetic.net/sqlci
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlcipher3 import dbapi2  # type: ignore[import-untyped]
 
-from kumoi.store.errors import StoreBusy
+from kumoi.store.errors import StoreBusy, StoreError
 from kumoi.store.keys.platform import directory_sync, key_file_ensure, key_file_read
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ KEY_NAME = "store.key"
 KEY_NEXT_NAME = "store-next.key"
 """What a rotation makes first. Whichever of the two opens the file is its key."""
 
+_PLAIN = b"SQLite format 3\0"
 PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -82,6 +84,8 @@ class SqliteFile:
         current, following = self._keys / KEY_NAME, self._keys / KEY_NEXT_NAME
         if not self.path.exists():
             raise ValueError(f"{self.path} does not exist: no region began there")
+        if _is_plain(self.path):
+            raise ValueError(f"{self.path} is not encrypted: an unreleased version made it; begin anew")
         # The current one first: whoever opens the file finishes or undoes what a killed rotation began.
         for path in (current, following) if following.exists() else (current,):
             key = key_file_read(path)
@@ -92,32 +96,44 @@ class SqliteFile:
     def key_rotate(self) -> None:
         """Encrypt the file anew under a new key; killed at any moment, one of the two keys opens it.
 
-        Raises as `hold` and `key`: no plane may run meanwhile.
+        It needs as much room as the file has. Raises as `hold` and `key`, for no plane may run meanwhile;
+        PermissionError for another user than the file's, and StoreError where the file stays as it was.
         """
         self.key()
+        if self.path.stat().st_uid != os.geteuid():
+            raise PermissionError(f"{self.path} belongs to another user; run this as that user")
         with closing(self.hold()) as held:
             following = key_file_ensure(self._keys / KEY_NEXT_NAME)
             with _connected(self.path, held.key) as connection:
                 # Frames of a write-ahead log would keep the old key.
                 connection.execute("PRAGMA journal_mode=DELETE").fetchall()
-                connection.execute(f"PRAGMA rekey = {_key_text(following)}").fetchall()
+                try:
+                    connection.execute(f"PRAGMA rekey = {_key_text(following)}").fetchall()
+                except dbapi2.DatabaseError as error:
+                    raise StoreError(
+                        f"{self.path} is as it was, with its old key: a new one needs as much free disk as "
+                        "the file has, and no damaged page"
+                    ) from error
             self._key_replace()
 
     def copy(self, target: Path) -> None:
         """Write a copy as of now to `target`, durably, under the same key; the plane may go on writing.
 
-        Raises FileExistsError where `target` exists, ValueError as `key`.
+        Raises FileExistsError where `target` exists, StoreError where the file is damaged, ValueError as
+        `key`. Killed before its end it leaves no `target`.
         """
         key = self.key()
-        target.touch(mode=0o600, exist_ok=False)
-        try:
-            with _connected(self.path, key) as source, _connected(target, key) as copied:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+            draft = Path(place, "copy")
+            draft.touch(mode=0o600)
+            with _connected(self.path, key) as source, _connected(draft, key) as copied:
+                # A damaged page would be copied as it is read, and then bear a code that is right.
+                if not _is_whole(source):
+                    raise StoreError(f"{self.path} has damaged pages: restore an earlier backup")
                 source.backup(copied)
-        except BaseException:
-            target.unlink()
-            raise
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            os.link(draft, target)
         directory_sync(target.parent)
 
     @contextmanager
@@ -129,6 +145,7 @@ class SqliteFile:
     def _key_ensure(self) -> bytes:
         if not self.path.exists():
             self._keys.mkdir(mode=0o700, exist_ok=True)
+            directory_sync(self._keys.parent)
             return key_file_ensure(self._keys / KEY_NAME)
         key = self.key()
         if key != key_file_read(self._keys / KEY_NAME):
@@ -136,6 +153,11 @@ class SqliteFile:
         return key
 
     def _key_replace(self) -> None:
+        """Forget the old key; that the file does not need it any more is durable first.
+
+        A journal that comes back after a power failure would bring the pages of the old key back.
+        """
+        directory_sync(self.path.parent)
         (self._keys / KEY_NEXT_NAME).rename(self._keys / KEY_NAME)
         directory_sync(self._keys)
 
@@ -201,13 +223,14 @@ def _unlock(connection: "sqlite3.Connection", key: bytes) -> None:
     # A key that does not fit is told by the caller, not by SQLCipher on standard error.
     connection.execute("PRAGMA cipher_log = 'off'")
     connection.execute(f"PRAGMA key = {_key_text(key)}")
+    connection.execute("PRAGMA cipher_compatibility = 4")
     # Processors hash SHA-256 in hardware: a commit costs half as much more as with SHA-512, the default.
     connection.execute("PRAGMA cipher_hmac_algorithm = HMAC_SHA256")
 
 
 @contextmanager
 def _connected(path: Path, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator["sqlite3.Connection"]:
-    """A connection to a file that exists. Raises StoreBusy where somebody keeps it, or the disk does."""
+    """A connection to a file that exists. Raises StoreBusy where SQLite cannot go on, within it too."""
     try:
         connection = dbapi2.connect(
             f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None
@@ -217,6 +240,16 @@ def _connected(path: Path, key: bytes, timeout_s: float = BUSY_TIMEOUT_S) -> Ite
             yield connection
     except dbapi2.OperationalError as error:
         raise StoreBusy(f"{path} did not answer: {error}") from error
+
+
+def _is_plain(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_PLAIN)) == _PLAIN
+
+
+def _is_whole(connection: "sqlite3.Connection") -> bool:
+    """Whether every page is what was written. A checkpoint under way may be met once, hardly three times."""
+    return any(not connection.execute("PRAGMA cipher_integrity_check").fetchall() for _ in range(3))
 
 
 def _opens(path: Path, key: bytes) -> bool:

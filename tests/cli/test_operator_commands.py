@@ -3,8 +3,6 @@
 import base64
 import json
 import os
-import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +19,6 @@ from witnessed_region import ORIGIN, Plane
 
 from kumoi.cli.root import root
 from kumoi.client import Kumoi
-from kumoi.main.memory_place import memory_place
 from kumoi.model.access import AccessSet
 from kumoi.model.access_requests import AccessApprove, AccessKeyCreate, AccessRequestCreate
 from kumoi.model.jobs import JobSpec
@@ -145,11 +142,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     )
     admin = Kumoi(plane.url, plane.tenant())
     try:
-        yield scene_make(plane, admin, place)
+        made = scene_make(plane, admin, place)
+        yield made
+        version = admin.services.get(made.words["SERVICE"]).version
+        admin.services.delete(made.words["SERVICE"], version)
+        wait_for(lambda: admin.services.get(made.words["SERVICE"]).state == "deleted")
     finally:
         admin.close()
         plane.end()
-        gateway_end(plane.data_dir)
         volumes_end(plane.data_dir)
 
 
@@ -210,16 +210,6 @@ def is_served(plane: Plane, host: str) -> bool:
         return False
 
 
-def gateway_end(data_dir: Path) -> None:
-    """End the gateway, which outlives its plane, and what it has in memory."""
-    place = data_dir / "run" / "gateway.json"
-    if place.exists():
-        pid = json.loads(place.read_text())["pid"]
-        os.kill(pid, signal.SIGTERM)
-        wait_for(lambda: not Path(f"/proc/{pid}").exists())
-    shutil.rmtree(memory_place(data_dir), ignore_errors=True)
-
-
 def pem_of(approver: Approver) -> bytes:
     """The private key of an approver, as openssl writes it."""
     der = bytes.fromhex("302e020100300506032b657004220420") + approver.key.private_bytes_raw()
@@ -277,8 +267,8 @@ def test_no_file_under_data_holds_the_content_of_a_tenant(scene: Scene) -> None:
     looked = 0
     for place, directories, files in os.walk(scene.plane.data_dir):
         directories[:] = [name for name in directories if Path(place, name).stat().st_dev == device]
+        assert not [canary for canary in CANARIES for name in (*directories, *files) if canary in name]
         for file in (Path(place, name) for name in files):
-            assert not [canary for canary in CANARIES if canary in file.name]
             if file.is_file() and not file.is_symlink():
                 held, opened = file.read_bytes(), bytes_of(file)
                 assert not [canary for canary in content | NAMES if canary in held], file

@@ -82,6 +82,40 @@ def test_it_is_started_once_and_the_next_plane_finds_it(plane: Callable[..., Gat
     until(lambda: not following.answers())
 
 
+def test_what_it_has_in_memory_goes_with_it_whoever_started_it(plane: Callable[..., GatewayChild]) -> None:
+    first = started(plane())
+    assert (first.memory / "gateway").exists()
+    plane().end()
+    assert not first.memory.exists()
+    until(lambda: not first.answers())
+
+
+def test_one_whose_directory_was_removed_is_started_anew(plane: Callable[..., GatewayChild]) -> None:
+    """As systemd does with what a user has in /dev/shm, when the user's last session ends."""
+    child = started(plane())
+    before = facts(child)["pid"]
+    shutil.rmtree(child.memory)
+
+    def is_anew() -> bool:
+        child.ensure()
+        return child.answers() and facts(child)["pid"] != before
+
+    until(is_anew)
+    assert (child.memory / "gateway").exists()
+
+
+def test_a_directory_of_somebody_else_is_not_used(
+    plane: Callable[..., GatewayChild], caplog: pytest.LogCaptureFixture
+) -> None:
+    child = plane()
+    child.memory.mkdir(mode=0o777)
+    child.memory.chmod(0o777)
+    child.ensure()
+    assert "is not a closed directory of this user" in caplog.text
+    assert not child.answers()
+    child.memory.rmdir()
+
+
 def test_one_that_was_killed_is_started_again(plane: Callable[..., GatewayChild]) -> None:
     child = started(plane())
     first = facts(child)["pid"]

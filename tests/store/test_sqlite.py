@@ -1,6 +1,8 @@
 """The embedded store's file: unreadable without its key, copied while it is written, its key replaced."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -8,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from kumoi.store import sqlite
 from kumoi.store.database import Store
-from kumoi.store.errors import StoreBusy
+from kumoi.store.errors import StoreBusy, StoreError
 from kumoi.store.sqlite import KEY_NAME, KEY_NEXT_NAME, SqliteFile
 
 CANARY = "canary-in-the-store"
 ROWS = 20_000
-ROUNDS = 8
+ROUNDS = 5
 
 
 @pytest.fixture
@@ -73,13 +76,37 @@ def test_a_store_is_refused_and_left_alone_without_its_key(file: SqliteFile, dam
 
 
 def test_a_page_that_somebody_changed_is_noticed(file: SqliteFile) -> None:
-    with file.path.open("r+b") as damaged:
+    damage(file.path)
+    with file.connected() as connection:
+        assert connection.execute("PRAGMA cipher_integrity_check").fetchall() != []
+
+
+def damage(path: Path) -> None:
+    """Change a bit of a page."""
+    with path.open("r+b") as damaged:
         damaged.seek(4096 * 20 + 100)
         byte = damaged.read(1)[0]
         damaged.seek(-1, os.SEEK_CUR)
         damaged.write(bytes([byte ^ 1]))
-    with file.connected() as connection:
-        assert connection.execute("PRAGMA cipher_integrity_check").fetchall() != []
+
+
+def test_a_damaged_store_is_neither_copied_nor_encrypted_anew(file: SqliteFile, tmp_path: Path) -> None:
+    damage(file.path)
+    with pytest.raises(StoreError, match="damaged pages"):
+        file.copy(tmp_path / "backup.db")
+    assert list(tmp_path.glob("*backup*")) == []
+    key = (file.path.parent / "keys" / KEY_NAME).read_bytes()
+    with pytest.raises(StoreError, match="as it was"):
+        file.key_rotate()
+    assert (file.path.parent / "keys" / KEY_NAME).read_bytes() == key
+    assert file.key() == key
+
+
+def test_a_plain_file_is_told_apart(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "kumoi.db")) as connection:
+        connection.execute("CREATE TABLE words (text TEXT)")
+    with pytest.raises(ValueError, match="is not encrypted"):
+        Store(f"sqlite:///{tmp_path / 'kumoi.db'}")
 
 
 def test_a_copy_is_whole_although_the_plane_goes_on_writing(file: SqliteFile, tmp_path: Path) -> None:
@@ -118,7 +145,13 @@ def test_a_key_is_not_replaced_under_a_plane(file: SqliteFile) -> None:
 
 ROTATE = """
 import sys
+from kumoi.store import sqlite
 from kumoi.store.sqlite import SqliteFile
+unlock = sqlite._unlock
+def unlock_small(connection, key):
+    unlock(connection, key)
+    connection.execute("PRAGMA cache_size = 20")  # pages reach the file before all of them are in the journal
+sqlite._unlock = unlock_small
 SqliteFile.at("sqlite:///" + sys.argv[1]).key_rotate()
 """
 
@@ -127,17 +160,43 @@ def test_a_rotation_killed_at_any_moment_loses_nothing(file: SqliteFile) -> None
     """Killed as its journal grows: page by page the file takes the new key, until the journal is removed."""
     journal = Path(f"{file.path}-journal")
     in_the_middle = 0
+    pages = range(0, file.path.stat().st_size, 4096)
     for part in range(ROUNDS):
+        before = file.path.read_bytes()
         process = subprocess.Popen([sys.executable, "-c", ROTATE, str(file.path)])
         deadline_s = time.monotonic() + 60
         while size(journal) <= part * file.path.stat().st_size // ROUNDS and process.poll() is None:
             assert time.monotonic() < deadline_s
         process.kill()
         process.wait(60)
-        in_the_middle += size(journal) > 0
+        after = file.path.read_bytes()
+        changed = sum(before[at : at + 4096] != after[at : at + 4096] for at in pages)
+        in_the_middle += size(journal) > 0 and 1 < changed < len(pages)
         Store(f"sqlite:///{file.path}").close()
         assert count(file) == ROWS
     assert in_the_middle > 0
+
+
+def test_the_old_key_goes_when_the_end_of_the_journal_is_durable(
+    file: SqliteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = file.path.parent / "keys"
+    old, synced = (keys / KEY_NAME).read_bytes(), []
+
+    def sync(path: Path) -> None:
+        synced.append((path, (keys / KEY_NAME).read_bytes() == old, Path(f"{file.path}-journal").exists()))
+
+    monkeypatch.setattr(sqlite, "directory_sync", sync)
+    file.key_rotate()
+    assert synced == [(file.path.parent, True, False), (keys, False, False)]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+def test_nobody_else_replaces_the_key(file: SqliteFile) -> None:
+    os.chown(file.path, 65_534, -1)
+    with pytest.raises(PermissionError, match="another user"):
+        file.key_rotate()
+    assert not (file.path.parent / "keys" / KEY_NEXT_NAME).exists()
 
 
 @pytest.mark.parametrize("done", ["nothing", "rekeyed"])
