@@ -290,16 +290,14 @@ class PodmanHarness(RealHarness):
         return f"nc 127.0.0.1 {port} </dev/null"
 
     def podman(self, *arguments: str) -> str:
-        """What podman answers, on this engine's storage."""
+        """What podman answers of containers."""
         assert isinstance(self.engine, PodmanEngine)
-        return subprocess.run(
-            [*self.engine.podman, *arguments],
-            env=self.engine.podman_environment,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        ).stdout
+        return self.engine.storage.container_call(*arguments)
+
+    def images(self, *arguments: str) -> str:
+        """What podman answers of images."""
+        assert isinstance(self.engine, PodmanEngine)
+        return self.engine.storage.image_call(*arguments)
 
     def _image_make(self, busybox: str) -> str:
         """Import the image; its name by digest."""
@@ -312,17 +310,14 @@ class PodmanHarness(RealHarness):
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 if name != "busybox":
                     image.addfile(link)
-        self.podman("import", "--quiet", str(archive), "localhost/kumoi-test:one")
-        (listed,) = json.loads(self.podman("images", "--digests", "--format", "json"))
+        self.images("import", "--quiet", str(archive), "localhost/kumoi-test:one")
+        (listed,) = json.loads(self.images("images", "--digests", "--format", "json"))
         return str(listed["RepoDigests"][0])
 
     def close(self) -> None:
         super().close()
-        self.podman("rmi", "--all", "--force")
-        shutil.rmtree(self.engine.podman_run_root)
-        subprocess.run(
-            ["umount", "--quiet", self.data_dir / "podman/containers/storage/overlay"], check=False
-        )
+        assert isinstance(self.engine, PodmanEngine)
+        assert not self.engine.memory.exists(), "a region that has ended leaves nothing behind"
 
 
 def _is_empty(group: Path) -> bool:

@@ -12,7 +12,6 @@ from oci_registry import Image, layer_of, registry_of
 
 from kumoi.engines.base import EngineUnavailable, Phase, StartRefused, Stream
 from kumoi.engines.podman import storage
-from kumoi.engines.podman.storage import PodmanStorage
 from kumoi.model.jobs import AttemptOutcome
 
 Podman = Any
@@ -104,11 +103,11 @@ def test_the_environment_comes_as_it_is(podman: Podman) -> None:
 
 
 def test_an_image_runs_its_own_command_unless_there_is_another(podman: Podman) -> None:
-    podman.podman(
+    podman.images(
         *("import", "--quiet", "--change", 'ENTRYPOINT ["/bin/echo", "own"]', "--change", "WORKDIR /bin"),
         *(str(podman.root / "image.tar"), "localhost/own:one"),
     )
-    listed = json.loads(podman.podman("images", "--digests", "--format", "json"))
+    listed = json.loads(podman.images("images", "--digests", "--format", "json"))
     (image,) = [name for row in listed for name in row["RepoDigests"] if "/own@" in name]
     own = podman.spec("", image=image)
     own, other = replace(own, command=()), podman.spec("pwd", image=image)
@@ -145,8 +144,8 @@ def test_nothing_of_a_container_is_left_after_its_end(podman: Podman) -> None:
     podman.settle(spec.ref)
     assert containers(podman) == []
     assert not list(GROUPS.glob(f"*/kumoi/{podman.incarnation}-podman/{spec.ref}"))
-    overlays = podman.data_dir / "podman/containers/storage/overlay-containers"
-    assert not [path for path in overlays.iterdir() if path.is_dir()]
+    for kind in ("overlay-containers", "volumes"):
+        assert not [path for path in (podman.engine.memory / "graph" / kind).glob("*") if path.is_dir()]
 
 
 def test_what_is_no_container_is_refused_with_what_to_do(podman: Podman) -> None:
@@ -209,16 +208,6 @@ def test_containers_of_nobody_are_removed_and_those_of_others_stay(podman: Podma
     }
     assert left == {f"{kept.ref}/{podman.incarnation}", "att_gone/other"}
     podman.podman("rm", "of-other")
-
-
-def test_what_podman_noted_before_a_boot_is_thrown_away(podman: Podman) -> None:
-    directory = podman.data_dir / "podman/containers"
-    run_root = podman.engine.podman_run_root
-    (run_root / "note").touch()
-    PodmanStorage(directory, (directory / "boot-id").read_text())
-    assert (run_root / "note").exists()
-    PodmanStorage(directory, "another boot")
-    assert not (run_root / "note").exists()
 
 
 def test_an_image_is_pulled_by_digest_from_a_registry_that_is_allowed(podman: Podman) -> None:

@@ -26,9 +26,13 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[[Answer], None]:
 
     def use(answer: Answer) -> None:
         monkeypatch.setattr(shutil, "which", lambda name, path=None: f"/usr/bin/{name}")
-        monkeypatch.setattr(PodmanStorage, "_run", lambda _self, argv, _timeout_s: answer(argv))
+        monkeypatch.setattr(PodmanStorage, "_run", lambda _self, argv, _environment, _timeout_s: answer(argv))
 
     return use
+
+
+def storage_at(directory: Path, registries: Sequence[str] = ()) -> PodmanStorage:
+    return PodmanStorage(directory, directory / "memory", registries)
 
 
 def done(argv: Sequence[str], code: int = 0, out: str = "", err: str = "") -> Any:
@@ -40,7 +44,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         shutil, "which", lambda name, path=None: "/usr/bin/podman" if name == "podman" else None
     )
     with pytest.raises(EngineUnavailable, match="apt-get install runc conmon catatonit"):
-        PodmanStorage(tmp_path, "boot")
+        storage_at(tmp_path)
 
 
 def test_a_path_that_podman_would_misread_is_refused(
@@ -48,16 +52,18 @@ def test_a_path_that_podman_would_misread_is_refused(
 ) -> None:
     answers(done)
     with pytest.raises(EngineUnavailable, match="keep DATA elsewhere"):
-        PodmanStorage(tmp_path / "a,b", "boot")
+        storage_at(tmp_path / "a,b")
 
 
 def test_the_first_driver_that_works_is_kept(tmp_path: Path, answers: Callable[[Answer], None]) -> None:
-    conf = tmp_path / "storage.conf"
-    answers(lambda argv: done(argv, 0 if '"vfs"' in conf.read_text() else 125, err="no overlay here"))
-    PodmanStorage(tmp_path, "boot")
-    assert 'driver = "vfs"' in conf.read_text()
+    tried = tmp_path / "memory/storage.conf"
+    answers(lambda argv: done(argv, 0 if '"vfs"' in tried.read_text() else 125, err="no overlay here"))
+    storage_at(tmp_path)
+    shutil.rmtree(tmp_path / "memory")
     answers(lambda argv: done(argv, 125))
-    PodmanStorage(tmp_path, "boot")
+    storage_at(tmp_path)
+    for conf in (tmp_path / "storage.conf", tried):
+        assert 'driver = "vfs"' in conf.read_text()
 
 
 def test_where_no_driver_works_the_complaints_are_told(
@@ -65,7 +71,7 @@ def test_where_no_driver_works_the_complaints_are_told(
 ) -> None:
     answers(lambda argv: done(argv, 125, err="Error: it is broken"))
     with pytest.raises(EngineUnavailable, match=r"overlay: Error: it is broken; vfs: Error: it is broken"):
-        PodmanStorage(tmp_path, "boot")
+        storage_at(tmp_path)
     assert not (tmp_path / "storage.conf").exists()
 
 
@@ -73,7 +79,7 @@ def test_registries_without_tls_are_named_with_http(
     tmp_path: Path, answers: Callable[[Answer], None]
 ) -> None:
     answers(done)
-    kept = PodmanStorage(tmp_path, "boot", ["registry.example", "http://127.0.0.1:5000"])
+    kept = storage_at(tmp_path, ["registry.example", "http://127.0.0.1:5000"])
     assert kept.registries == {"registry.example", "127.0.0.1:5000"}
     text = (tmp_path / "registries.conf").read_text()
     assert "registry.example" not in text
@@ -84,7 +90,7 @@ def test_images_that_cannot_be_listed_are_not_said_to_be_missing(
     tmp_path: Path, answers: Callable[[Answer], None]
 ) -> None:
     answers(lambda argv: done(argv, 125 if "images" in argv else 0, err="Error: locked"))
-    problem = Images(PodmanStorage(tmp_path, "boot")).problem(IMAGE)
+    problem = Images(storage_at(tmp_path)).problem(IMAGE)
     assert isinstance(problem, EngineUnavailable)
     assert "locked" in str(problem)
 
@@ -101,7 +107,7 @@ def test_a_failed_pull_is_told_and_then_tried_again(
         return done(argv, 125, err="Error: no such manifest")
 
     answers(answer)
-    kept = Images(PodmanStorage(tmp_path, "boot", ["registry.example"]))
+    kept = Images(storage_at(tmp_path, ["registry.example"]))
     assert isinstance(kept.problem(IMAGE), EngineUnavailable)
     for thread in threading.enumerate():
         if thread.name == "podman-pull":

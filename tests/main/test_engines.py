@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from kumoi.engines.base import EngineUnavailable
-from kumoi.engines.podman.engine import PodmanEngine
 from kumoi.main import engines
 from kumoi.main.engines import engines_build
 from kumoi.model.settings import Settings
@@ -28,8 +27,6 @@ def offers(settings: Settings) -> dict[str, tuple[str, int, int]]:
     finally:
         for engine in built.values():
             engine.close()
-            if isinstance(engine, PodmanEngine):
-                shutil.rmtree(engine.podman_run_root, ignore_errors=True)
     return {name: (host.name, host.cpu_milli, host.memory_bytes) for name, host in hosts.items()}
 
 

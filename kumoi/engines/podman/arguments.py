@@ -23,6 +23,7 @@ _ENVIRONMENT_LINE_MAX = 32 << 10
 FIXED = [
     *("--detach", "--init", "--pull=never", "--log-driver=passthrough", "--cgroups=no-conmon"),
     *("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--pids-limit=-1"),
+    "--image-volume=tmpfs",
     *(f"--hostname={HOSTNAME}", "--ulimit=core=0:0"),
 ]
 """The part that is the same for every container. The filter of system calls is podman's own default."""

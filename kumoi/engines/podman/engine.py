@@ -5,7 +5,7 @@ docs/engines/podman.md says what is isolated and limited how, and what each cras
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from kumoi.engines.base import AttemptSpec, EngineError, EngineUnavailable
@@ -13,11 +13,12 @@ from kumoi.engines.podman import server
 from kumoi.engines.podman.arguments import LABEL_INCARNATION, LABEL_REF
 from kumoi.engines.podman.groups import groups_find
 from kumoi.engines.podman.images import Images
+from kumoi.engines.podman.memory import memory_end, memory_ensure
 from kumoi.engines.podman.specs import container_task_make
 from kumoi.engines.podman.storage import PodmanStorage
 from kumoi.engines.podman.watch import REMOVE_TRIES, remove_arguments
 from kumoi.engines.refs import ref_is_valid
-from kumoi.engines.sandbox import probe, records
+from kumoi.engines.sandbox import records
 from kumoi.engines.sandbox.local import HostOffer, LocalEngine
 from kumoi.engines.sandbox.task import Task
 from kumoi.model.places import PROJECT_UID_BASE
@@ -56,8 +57,10 @@ class PodmanEngine(LocalEngine):
         state_dir = data_dir.resolve() / "podman"
         (state_dir / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
         files_root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        self._storage = PodmanStorage(state_dir / "containers", probe.boot_id(), registries)
-        self._images = Images(self._storage)
+        directory = state_dir / "containers"
+        self.memory = memory_ensure(directory)
+        self.storage = PodmanStorage(directory, self.memory, registries)
+        self._images = Images(self.storage)
         self._incarnation = incarnation
         self._uid_first = uid_base
         self._network_host = network_host
@@ -71,20 +74,11 @@ class PodmanEngine(LocalEngine):
             program=server.__name__,
         )
 
-    @property
-    def podman(self) -> Sequence[str]:
-        """podman with the options that reach this engine's storage: to load and to list images."""
-        return tuple(self._storage.argv)
-
-    @property
-    def podman_environment(self) -> Mapping[str, str]:
-        """The whole environment of such a call."""
-        return self._storage.environment
-
-    @property
-    def podman_run_root(self) -> Path:
-        """What podman keeps until the next boot."""
-        return self._storage.run_root
+    def close(self) -> None:
+        """See `Engine.close`. Where nothing runs, nothing of containers is left."""
+        super().close()
+        if not any(Path(self._layout.live).iterdir()):
+            memory_end(self.memory)
 
     def _task_make(self, spec: AttemptSpec) -> Task:
         name = self._networks.name(spec.ref)
@@ -97,14 +91,14 @@ class PodmanEngine(LocalEngine):
 
     def _runtime_hello(self) -> dict[str, object]:
         return {
-            "podman": self._storage.argv,
-            "environment": self._storage.environment,
+            "podman": self.storage.containers.argv,
+            "environment": self.storage.containers.environment,
             "incarnation": self._incarnation,
             "cgroup_parent": self._cgroup_parent,
         }
 
     def _problems(self) -> list[str]:
-        return [] if self._storage.is_there() else [f"{self._storage.argv[0]} is gone; install podman"]
+        return [] if self.storage.is_there() else [f"{self.storage.images.argv[0]} is gone; install podman"]
 
     def _outlived(self, ref: str, /) -> bool:
         return self._container_remove(self._networks.name(ref))
@@ -115,7 +109,7 @@ class PodmanEngine(LocalEngine):
         An attempt is live before its container is there and until it is gone, so containers are listed first.
         """
         try:
-            listed = self._storage.call(
+            listed = self.storage.container_call(
                 *("ps", "--all", "--format", "json"),
                 f"--filter=label={LABEL_INCARNATION}={self._incarnation}",
             )
@@ -130,7 +124,7 @@ class PodmanEngine(LocalEngine):
         """Whether it is gone."""
         for _ in range(REMOVE_TRIES):
             try:
-                self._storage.call(*remove_arguments(name))
+                self.storage.container_call(*remove_arguments(name))
             except EngineError:
                 continue
             return True

@@ -54,7 +54,7 @@ class Images:
             fresh = self._listed_at is not None and now - self._listed_at < FRESH_S
             if fresh and image in self._present:
                 return True
-            listed = json.loads(self._storage.call("images", "--digests", "--format", "json") or "[]")
+            listed = json.loads(self._storage.image_call("images", "--digests", "--format", "json") or "[]")
             self._present = frozenset(name for row in listed for name in row.get("RepoDigests") or ())
             self._listed_at = now
             return image in self._present
@@ -74,7 +74,7 @@ class Images:
     def _pull(self, image: str) -> None:
         failed = None
         try:
-            self._storage.call("pull", "--quiet", image, timeout_s=PULL_TIMEOUT_S)
+            self._storage.image_call("pull", "--quiet", image, timeout_s=PULL_TIMEOUT_S)
         except EngineError as error:
             failed = _Pull(str(error), time.monotonic())
         finally:

@@ -1,13 +1,14 @@
-"""podman as this engine uses it: its own storage and settings in DATA, none of the machine's."""
+"""podman as this engine uses it: its own settings, images in DATA, containers in memory."""
 
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
-from hashlib import blake2s
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kumoi.engines.base import EngineError, EngineUnavailable
+from kumoi.engines.podman.command import Podman
 from kumoi.engines.sandbox.bubblewrap import SEARCH_PATH
 
 CALL_TIMEOUT_S = 30.0
@@ -16,8 +17,6 @@ DRIVERS = ("overlay", "vfs")
 
 _PROGRAMS = {"podman": "podman", "runc": "runc", "conmon": "conmon", "catatonit": "catatonit"}
 _INSECURE = "http://"
-_RUN = "/run"
-_MARK_BYTES = 4
 _CONTAINERS_CONF = """\
 [containers]
 base_hosts_file = "none"
@@ -26,7 +25,9 @@ host_containers_internal_ip = "none"
 cgroup_manager = "cgroupfs"
 events_logger = "none"
 init_path = "{catatonit}"
+lock_type = "file"
 runtime = "runc"
+tmp_dir = "{tmp_dir}"
 [engine.runtimes]
 runc = ["{runc}"]
 """
@@ -35,76 +36,101 @@ _STORAGE_CONF = """\
 driver = "{driver}"
 graphroot = "{graphroot}"
 runroot = "{runroot}"
+[storage.options]
+additionalimagestores = [{images}]
+[storage.options.overlay]
+skip_mount_home = "true"
 """
+_STORAGE = "storage.conf"
+_IMAGES = "storage"
 _MIXED_UP = frozenset(',"\n')
 
 
 class PodmanStorage:
-    """Containers and images below `directory`. `argv` and `environment` are what every call of podman needs.
+    """Images below `directory`; containers, with their commands and environments, below `memory` alone.
 
+    podman has a storage for each: `images` pulls, loads and lists, `containers` runs what the first one has.
     `registries` are the ones that images may be pulled from, as HOST[:PORT]; `http://` before one allows it
-    to be asked without TLS. What podman keeps until the next boot is thrown away after one. Raises
-    EngineUnavailable, saying what to install, where containers cannot be made.
+    to be asked without TLS. Raises EngineUnavailable, saying what to install, where containers cannot be
+    made.
     """
 
-    def __init__(self, directory: Path, boot_id: str, registries: Sequence[str] = ()) -> None:
+    def __init__(self, directory: Path, memory: Path, registries: Sequence[str] = ()) -> None:
         programs = _programs_find()
         if _MIXED_UP & set(str(directory)):
             raise EngineUnavailable(f"podman cannot use the path {directory}; keep DATA elsewhere")
         self.registries = frozenset(name.removeprefix(_INSECURE) for name in registries)
-        self._directory = directory
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.run_root = _run_root(directory)
-        _boot_note(directory, self.run_root, boot_id)
-        _write(directory / "containers.conf", _CONTAINERS_CONF.format_map(programs))
+        self._directory, self._memory = directory, memory
+        for path in (directory, directory / "tmp", memory / "tmp"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        tmp_dir = memory / "images/tmp"
+        _write(directory / "containers.conf", _CONTAINERS_CONF.format(**programs, tmp_dir=tmp_dir))
         _write(directory / "registries.conf", _registries_conf(registries))
-        self._storage_conf = directory / "storage.conf"
-        credentials = directory / "auth.json"
-        if not credentials.exists():
-            _write(credentials, "{}")
-        self.environment = {
-            "PATH": SEARCH_PATH,
-            "HOME": str(directory),
-            "TMPDIR": str(directory / "tmp"),
-            "CONTAINERS_CONF": str(directory / "containers.conf"),
-            "CONTAINERS_REGISTRIES_CONF": str(directory / "registries.conf"),
-            "CONTAINERS_STORAGE_CONF": str(self._storage_conf),
-            "REGISTRY_AUTH_FILE": str(credentials),
-        }
-        self.argv = [
+        if not (directory / "auth.json").exists():
+            _write(directory / "auth.json", "{}")
+        argv = [
             programs["podman"],
-            *("--tmpdir", str(directory / "tmp"), "--log-level", "error", "--runtime", programs["runc"]),
+            *("--log-level", "error", "--runtime", programs["runc"]),
             *("--cgroup-manager", "cgroupfs", "--events-backend", "none"),
         ]
-        self._driver_find()
+        self.images = Podman(argv, self._environment(directory))
+        self.containers = Podman([*argv, "--tmpdir", str(memory / "tmp")], self._environment(memory))
+        driver = _driver_settled(directory) or self._driver_find()
+        _write(directory / _STORAGE, self._images_conf(driver))
+        _layers_join(driver, directory, memory)
+        places = {"graphroot": memory / "graph", "runroot": memory / "run"}
+        text = _STORAGE_CONF.format(driver=driver, images=f'"{directory / _IMAGES}"', **places)
+        _write(memory / _STORAGE, text)
 
-    def call(self, *arguments: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
-        """What podman answers. EngineError with its complaint if it fails, EngineUnavailable if it hangs."""
-        done = self._run([*self.argv, *arguments], timeout_s)
+    def container_call(self, *arguments: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
+        """What podman answers of containers. EngineError with its complaint if it fails, EngineUnavailable
+        if it hangs."""
+        return self._call(self.containers, arguments, timeout_s)
+
+    def image_call(self, *arguments: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
+        """What podman answers of images. Errors as of `container_call`."""
+        return self._call(self.images, arguments, timeout_s)
+
+    def is_there(self) -> bool:
+        """Whether podman can still be run."""
+        return os.access(self.images.argv[0], os.X_OK)
+
+    def _environment(self, place: Path) -> dict[str, str]:
+        """What podman needs to use the storage whose settings are in `place`."""
+        return {
+            "PATH": SEARCH_PATH,
+            "HOME": str(place),
+            "TMPDIR": str(place / "tmp"),
+            "CONTAINERS_CONF": str(self._directory / "containers.conf"),
+            "CONTAINERS_REGISTRIES_CONF": str(self._directory / "registries.conf"),
+            "CONTAINERS_STORAGE_CONF": str(place / _STORAGE),
+            "REGISTRY_AUTH_FILE": str(self._directory / "auth.json"),
+        }
+
+    def _driver_find(self) -> str:
+        """The first driver that works; it stays, since each sees only what it stored itself."""
+        complaints = []
+        for driver in DRIVERS:
+            _write(self._memory / _STORAGE, self._images_conf(driver))
+            done = self._run([*self.images.argv, "info"], self.containers.environment, CALL_TIMEOUT_S)
+            if done.returncode == 0:
+                return driver
+            complaints.append(f"{driver}: {done.stderr.strip().rpartition(chr(10))[2]}")
+        raise EngineUnavailable(f"podman cannot keep images in {self._directory} ({'; '.join(complaints)})")
+
+    def _images_conf(self, driver: str) -> str:
+        places = {"graphroot": self._directory / _IMAGES, "runroot": self._memory / "images/run"}
+        return _STORAGE_CONF.format(driver=driver, images="", **places)
+
+    def _call(self, podman: Podman, arguments: Sequence[str], timeout_s: float) -> str:
+        done = self._run([*podman.argv, *arguments], podman.environment, timeout_s)
         if done.returncode:
             raise EngineError(done.stderr.strip().rpartition("\n")[2] or f"status {done.returncode}")
         return done.stdout
 
-    def is_there(self) -> bool:
-        """Whether podman can still be run."""
-        return os.access(self.argv[0], os.X_OK)
-
-    def _driver_find(self) -> None:
-        """Settle for the first driver that works; it stays, since each sees only what it stored itself."""
-        if self._storage_conf.exists():
-            return
-        complaints = []
-        for driver in DRIVERS:
-            places = {"graphroot": self._directory / "storage", "runroot": self.run_root}
-            _write(self._storage_conf, _STORAGE_CONF.format(driver=driver, **places))
-            done = self._run([*self.argv, "info"], CALL_TIMEOUT_S)
-            if done.returncode == 0:
-                return
-            complaints.append(f"{driver}: {done.stderr.strip().rpartition(chr(10))[2]}")
-        self._storage_conf.unlink()
-        raise EngineUnavailable(f"podman cannot keep images in {self._directory} ({'; '.join(complaints)})")
-
-    def _run(self, argv: Sequence[str], timeout_s: float) -> "subprocess.CompletedProcess[str]":
+    def _run(
+        self, argv: Sequence[str], environment: Mapping[str, str], timeout_s: float
+    ) -> "subprocess.CompletedProcess[str]":
         try:
             return subprocess.run(
                 argv,
@@ -115,7 +141,7 @@ class PodmanStorage:
                 timeout=timeout_s,
                 check=False,
                 cwd="/",
-                env=self.environment,
+                env=environment,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise EngineUnavailable(f"podman does not answer ({error})") from error
@@ -133,20 +159,33 @@ def _programs_find() -> dict[str, str]:
     return {name: place for name, place in found.items() if place is not None}
 
 
-def _run_root(directory: Path) -> Path:
-    """podman takes no path of more than 50 characters for what it keeps until the next boot."""
-    mark = blake2s(str(directory).encode(), digest_size=_MARK_BYTES).hexdigest()
-    return Path(_RUN, f"kumoi-containers-{mark}")
+def _driver_settled(directory: Path) -> str | None:
+    """The driver that the images here were stored with, if any were."""
+    path = directory / _STORAGE
+    return str(tomllib.loads(path.read_text())["storage"]["driver"]) if path.exists() else None
 
 
-def _boot_note(directory: Path, run_root: Path, boot_id: str) -> None:
-    """After a boot no container runs, but podman believes its notes, which it expects in memory."""
-    note = directory / "boot-id"
-    if not note.exists() or note.read_text() != boot_id:
-        for path in (run_root, directory / "tmp"):
-            shutil.rmtree(path, ignore_errors=True)
-        _write(note, boot_id)
-    (directory / "tmp").mkdir(mode=0o700, exist_ok=True)
+def _layers_join(driver: str, directory: Path, memory: Path) -> None:
+    """Let the two storages share what is on disk of layers, where memory alone would not do.
+
+    overlay finds more than some 60 layers only by short links, all of which must be in one directory; they
+    name nothing. vfs copies the whole image for each container, which then would be in memory.
+    """
+    if driver == "overlay":
+        shared, link = directory / _IMAGES / "overlay/l", memory / "graph/overlay/l"
+    else:
+        shared, link = directory / "copies", memory / "graph/vfs"
+    if link.is_symlink():
+        return
+    if driver == "overlay":
+        for left in shared.glob("*"):
+            if not left.exists():
+                left.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(shared, ignore_errors=True)
+    for path in (shared, link.parent):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    link.symlink_to(shared)
 
 
 def _registries_conf(registries: Sequence[str]) -> str:
@@ -159,5 +198,8 @@ def _registries_conf(registries: Sequence[str]) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-    path.chmod(0o600)
+    """At once, since podman may be reading it for a container that another plane left."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.chmod(0o600)
+    new.rename(path)

@@ -2,6 +2,7 @@
 """A view of the file system that only a fork-server and its children have."""
 
 import ctypes
+import errno
 import os
 
 from kumoi.engines.sandbox.launch import LIBC
@@ -19,9 +20,15 @@ def mounts_make_own() -> None:
 
 
 def memory_directory_make(path: str, mode: str, size: str) -> None:
-    """A directory in memory at `path`."""
+    """A directory in memory at `path`, which is never swapped where the kernel can promise it (Linux 6.4)."""
     os.makedirs(path, mode=0o755, exist_ok=True)
-    mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, f"size={size},mode={mode}".encode())
+    options = f"size={size},mode={mode}".encode()
+    try:
+        mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options + b",noswap")
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        mount(b"tmpfs", path.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
 def stage(etc: str, files: str) -> tuple[str, str]:
