@@ -238,3 +238,5 @@ def test_containers_run_where_nothing_can_be_overlaid(
     podman = podman_at(tmp_path)
     assert run(podman, "echo x >/project/x; ! touch /x; cat /project/x") == "x\n"
     assert (podman.data_dir / "podman/containers/storage/vfs").is_dir()
+    copies = (podman.engine.memory / "graph/vfs").resolve()
+    assert copies == podman.data_dir / "podman/containers/copies", "copies of images are not in memory"

@@ -1,0 +1,204 @@
+"""Where podman keeps what: images on disk, and all that is a tenant's in memory alone."""
+
+import errno
+import io
+import json
+import os
+import secrets
+import signal
+import subprocess
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oci_registry import digest_of
+
+from kumoi.engines.base import EngineError
+from kumoi.engines.podman.memory import memory_end, memory_ensure
+from kumoi.engines.sandbox import staging
+from kumoi.model.jobs import AttemptOutcome
+
+Podman = Any
+LAYERS = 40
+"""More than fit in one page of mount options by the full paths of a test's directory."""
+
+
+def holding(directory: Path, *values: str) -> list[Path]:
+    """The files below a directory in which one of the values stands."""
+    files = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
+    return [path for path in files if any(value.encode() in path.read_bytes() for value in values)]
+
+
+def running(podman: Podman, **changes: Any) -> Any:
+    """An attempt that has said that it runs."""
+    spec = podman.spec("echo here; exec sleep 300", **changes)
+    assert podman.engine.ensure([spec]) == {spec.ref: None}
+    podman.await_output(spec.ref)
+    return spec
+
+
+def output_of(podman: Podman, spec: Any) -> str:
+    """What the attempt printed; it must end well."""
+    assert podman.engine.ensure([spec]) == {spec.ref: None}
+    record = podman.settle(spec.ref)[0].exit
+    text: str = podman.text(spec.ref)
+    assert record.exit_code == 0, (record, text)
+    return text
+
+
+def image_of(podman: Podman, part: str) -> str:
+    """The image in whose name this stands."""
+    listed = json.loads(podman.images("images", "--digests", "--format", "json"))
+    (name,) = [name for row in listed for name in row["RepoDigests"] if part in name]
+    return str(name)
+
+
+def layers_write(archive: Path, first: bytes) -> None:
+    """An image with LAYERS layers of one file each above the first, as `docker save` writes it."""
+    layers = [first]
+    for number in range(LAYERS):
+        layer = io.BytesIO()
+        with tarfile.open(fileobj=layer, mode="w") as content:
+            content.addfile(tarfile.TarInfo(f"layer{number}"))
+        layers.append(layer.getvalue())
+    digests = [digest_of(layer) for layer in layers]
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": digests}}
+    names = [f"{number}.tar" for number in range(len(layers))]
+    manifest = [{"Config": "config.json", "RepoTags": ["localhost/layers:one"], "Layers": names}]
+    files = dict(zip(names, layers, strict=True))
+    files |= {"config.json": json.dumps(config).encode(), "manifest.json": json.dumps(manifest).encode()}
+    with tarfile.open(archive, "w") as image:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            image.addfile(entry, io.BytesIO(content))
+
+
+def supervisor_of(podman: Podman, ref: str) -> int:
+    return int(json.loads((podman.data_dir / "podman/tasks/.live" / ref).read_text())["pid"])
+
+
+@pytest.mark.parametrize("drivers", [("overlay",), ("vfs",)])
+def test_no_file_below_data_holds_a_command_or_an_environment(
+    drivers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
+) -> None:
+    monkeypatch.setattr("kumoi.engines.podman.storage.DRIVERS", drivers)
+    podman = podman_at(tmp_path)
+    command, setting, lines = (secrets.token_hex(20) for _ in range(3))
+    environment = {"SETTING": setting, "LINES": f"{lines}\n"}
+    spec = podman.spec(f"echo here; sleep 300; {command}", environment=environment)
+    assert podman.engine.ensure([spec]) == {spec.ref: None}
+    podman.await_output(spec.ref)
+    assert holding(podman.engine.memory, command), "podman keeps it somewhere"
+    assert holding(podman.data_dir, command, setting, lines) == []
+    os.kill(supervisor_of(podman, spec.ref), signal.SIGKILL)
+    podman.engine.close()
+    assert holding(podman.data_dir, command, setting, lines) == []
+    podman.reopen().observe(None, 10)
+    podman.settle(spec.ref)
+    assert holding(podman.data_dir, command, setting, lines) == []
+
+
+def test_what_an_image_declares_as_a_volume_is_in_memory(podman: Podman) -> None:
+    archive = str(podman.root / "image.tar")
+    podman.images("import", "--quiet", "--change", "VOLUME /kept", archive, "localhost/volume:one")
+    word = secrets.token_hex(20)
+    spec = podman.spec("stat -f -c %T /kept; echo $WORD >/tmp/x; exec sleep 300", environment={"WORD": word})
+    spec = replace(spec, image=image_of(podman, "/volume@"))
+    assert podman.engine.ensure([spec]) == {spec.ref: None}
+    podman.await_output(spec.ref)
+    assert podman.text(spec.ref) == "tmpfs\n"
+    assert holding(podman.data_dir, word) == []
+    assert not list((podman.engine.memory / "graph").glob("volumes/*"))
+
+
+def test_an_image_of_many_layers_runs(podman: Podman) -> None:
+    archive = podman.root / "layers.tar"
+    layers_write(archive, (podman.root / "image.tar").read_bytes())
+    podman.images("load", "--quiet", "--input", str(archive))
+    spec = replace(podman.spec("ls / | grep -c layer"), image=image_of(podman, "/layers@"))
+    assert output_of(podman, spec) == f"{LAYERS}\n"
+
+
+def test_after_a_boot_there_are_images_and_no_containers(podman: Podman) -> None:
+    links = podman.data_dir / "podman/containers/storage/overlay/l"
+    (link,) = links.iterdir()
+    spec = running(podman)
+    assert [one for one in links.iterdir() if not one.exists()], "the container's"
+    os.kill(supervisor_of(podman, spec.ref), signal.SIGKILL)
+    podman.engine.close()
+    for group in Path("/sys/fs/cgroup").glob(
+        f"*/kumoi/{podman.incarnation}-podman/{spec.ref}/**/cgroup.procs"
+    ):
+        for member in group.read_text().split():
+            os.kill(int(member), signal.SIGKILL)
+    subprocess.run(["umount", "--lazy", podman.engine.memory], check=True)
+    podman.reopen().observe(None, 10)
+    assert podman.settle(spec.ref)[0].exit.outcome is AttemptOutcome.HOST_LOST
+    assert json.loads(podman.podman("ps", "--all", "--format", "json")) == []
+    assert list(links.iterdir()) == [link], "nothing is left of containers"
+    assert output_of(podman, podman.spec("echo again")) == "again\n"
+
+
+def test_without_its_place_in_memory_podman_writes_nowhere_else(podman: Podman) -> None:
+    (podman.engine.memory / "storage.conf").unlink()
+    with pytest.raises(EngineError, match=r"storage\.conf"):
+        podman.podman("ps")
+    podman.reopen()
+    assert podman.podman("ps", "--quiet") == ""
+
+
+def test_what_is_in_memory_goes_with_the_last_container(podman: Podman) -> None:
+    spec, memory = running(podman), podman.engine.memory
+    podman.engine.close()
+    assert os.path.ismount(memory)
+    podman.reopen()
+    podman.engine.stop([spec.ref], 0.0)
+    podman.settle(spec.ref)
+    podman.engine.close()
+    assert not memory.exists()
+    podman.reopen()
+    assert memory.stat().st_mode & 0o777 == 0o700
+
+
+def test_two_regions_on_one_machine_do_not_meet(tmp_path: Path, podman_at: Any) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one, two = podman_at(tmp_path / "one"), podman_at(tmp_path / "two")
+    first, second = running(one), running(two)
+    for region in (one, two):
+        assert len(json.loads(region.podman("ps", "--format", "json"))) == 1
+    one.engine.stop([first.ref], 0.0)
+    one.settle(first.ref)
+    one.engine.close()
+    assert [item.ref for item in two.engine.observe(None, 10).items] == [second.ref]
+    assert len(json.loads(two.podman("ps", "--format", "json"))) == 1
+    one.reopen()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+def test_memory_is_not_swapped_where_the_kernel_can_promise_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[bytes] = []
+    mount = staging.mount
+
+    def refuse(source: bytes, target: bytes, kind: bytes, flags: int, options: bytes = b"") -> None:
+        given.append(options)
+        if b"noswap" in options:
+            raise OSError(errno.EINVAL, "an older kernel")
+        mount(source, target, kind, flags, options)
+
+    monkeypatch.setattr(staging, "mount", refuse)
+    place = memory_ensure(tmp_path)
+    try:
+        assert memory_ensure(tmp_path) == place
+        assert [b"noswap" in options for options in given] == [True, False]
+        with (place / "busy").open("w"):
+            memory_end(place)
+            assert os.path.ismount(place)
+    finally:
+        memory_end(place)
+    assert not place.exists()
