@@ -87,11 +87,11 @@ def logged(client: Kumoi, job: str) -> None:
 
 
 def test_what_a_container_runs_stands_in_no_file(plane: Plane, tmp_path: Path) -> None:
-    image = image_load(plane, tmp_path)
-    made = plane.kumoi(
-        "pool", "create", "web", "--site", "site-1", "--engine", "podman", "--isolation", "container"
-    )
+    made = plane.kumoi(*("pool", "create", "web", "--site", "site-1", "--engine", "podman"))
     assert made.returncode == 0, made.stderr
+    image = image_load(plane, tmp_path)
+    plane.end()
+    plane.start()  # as it starts it sees at once which of its hosts have a pool
     command, setting, project_name, job_name = (f"x{secrets.token_hex(16)}" for _ in range(4))
     with Kumoi(plane.url, plane.tenant()) as client:
         project = client.projects.create(client.whoami().organization, project_name).id
