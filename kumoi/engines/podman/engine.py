@@ -13,7 +13,7 @@ from kumoi.engines.podman import server
 from kumoi.engines.podman.arguments import LABEL_INCARNATION, LABEL_REF
 from kumoi.engines.podman.groups import groups_find
 from kumoi.engines.podman.images import Images
-from kumoi.engines.podman.memory import memory_end, memory_ensure
+from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure
 from kumoi.engines.podman.specs import container_task_make
 from kumoi.engines.podman.storage import PodmanStorage
 from kumoi.engines.podman.watch import REMOVE_TRIES, remove_arguments
@@ -60,6 +60,8 @@ class PodmanEngine(LocalEngine):
         directory = state_dir / "containers"
         self.memory = memory_ensure(directory)
         self.storage = PodmanStorage(directory, self.memory, registries)
+        self.storage.image_call("images", "--quiet")  # makes what is shown
+        images_show(self.memory, directory / "storage", self.storage.driver)
         self._images = Images(self.storage)
         self._incarnation = incarnation
         self._uid_first = uid_base

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kumoi.engines.base import EngineError, EngineUnavailable
 from kumoi.engines.podman.command import Podman
+from kumoi.engines.podman.memory import VIEW
 from kumoi.engines.sandbox.bubblewrap import SEARCH_PATH
 
 CALL_TIMEOUT_S = 30.0
@@ -78,8 +79,9 @@ class PodmanStorage:
         driver = _driver_settled(directory) or self._driver_find()
         _write(directory / _STORAGE, self._images_conf(driver))
         _layers_join(driver, directory, memory)
+        self.driver = driver
         places = {"graphroot": memory / "graph", "runroot": memory / "run"}
-        text = _STORAGE_CONF.format(driver=driver, images=f'"{directory / _IMAGES}"', **places)
+        text = _STORAGE_CONF.format(driver=driver, images=f'"{memory / VIEW}"', **places)
         _write(memory / _STORAGE, text)
 
     def container_call(self, *arguments: str, timeout_s: float = CALL_TIMEOUT_S) -> str:
