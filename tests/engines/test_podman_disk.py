@@ -1,6 +1,7 @@
 """Where podman keeps what: images on disk, and all that is a tenant's in memory alone."""
 
 import errno
+import fcntl
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import tarfile
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ import pytest
 from oci_registry import digest_of
 
 from kumoi.engines.base import EngineError
-from kumoi.engines.podman.memory import memory_end, memory_ensure
+from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure
 from kumoi.engines.sandbox import staging
 from kumoi.model.jobs import AttemptOutcome
 
 Podman = Any
+MS_SHARED = 0x100000
 LAYERS = 40
 """More than fit in one page of mount options by the full paths of a test's directory."""
 
@@ -133,13 +136,77 @@ def test_after_a_boot_there_are_images_and_no_containers(podman: Podman) -> None
         f"*/kumoi/{podman.incarnation}-podman/{spec.ref}/**/cgroup.procs"
     ):
         for member in group.read_text().split():
-            os.kill(int(member), signal.SIGKILL)
+            with suppress(ProcessLookupError):  # each stands in several hierarchies, and ends with the first
+                os.kill(int(member), signal.SIGKILL)
     subprocess.run(["umount", "--lazy", podman.engine.memory], check=True)
     podman.reopen().observe(None, 10)
     assert podman.settle(spec.ref)[0].exit.outcome is AttemptOutcome.HOST_LOST
     assert json.loads(podman.podman("ps", "--all", "--format", "json")) == []
     assert list(links.iterdir()) == [link], "nothing is left of containers"
     assert output_of(podman, podman.spec("echo again")) == "again\n"
+
+
+@pytest.mark.parametrize("drivers", [("overlay",), ("vfs",)])
+def test_a_start_waits_for_nobody_who_writes_images(
+    drivers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
+) -> None:
+    monkeypatch.setattr("kumoi.engines.podman.storage.DRIVERS", drivers)
+    podman = podman_at(tmp_path)
+    with ExitStack() as held:
+        for kind in ("images", "layers"):
+            path = podman.data_dir / f"podman/containers/storage/{drivers[0]}-{kind}/{kind}.lock"
+            fcntl.lockf(held.enter_context(path.open("r+")), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        limits = ["--network=none", "--ulimit=nofile=64", "--ulimit=nproc=64"]
+        assert podman.podman("run", "--rm", *limits, podman.image, "echo", "here") == "here\n"
+
+
+def test_a_view_of_images_that_was_begun_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, storage = tmp_path / "place", tmp_path / "storage"
+    locks = {kind: f"overlay-{kind}/{kind}.lock" for kind in ("images", "layers")}
+    steps = iter(())
+    mount = staging.mount
+
+    def cut(*arguments: Any) -> None:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        mount(*arguments)
+
+    storage.mkdir()
+    mount(b"none", os.fsencode(storage), b"tmpfs", 0)
+    mount(b"none", os.fsencode(storage), b"", MS_SHARED)  # as systemd has every mount
+    try:
+        for done in (0, 1, 2, 3, 4):
+            place.mkdir()
+            mount(b"none", os.fsencode(place), b"tmpfs", 0)
+            steps = iter(range(done))
+            with monkeypatch.context() as patch:
+                patch.setattr("kumoi.engines.podman.memory.mount", cut)
+                with suppress(KeyboardInterrupt):
+                    images_show(place, storage, "overlay")
+            for _ in range(2):
+                images_show(place, storage, "overlay")
+                (storage / "overlay-images/images.json").write_text(f"[{done}]")
+                assert (place / "view/overlay-images/images.json").read_text() == f"[{done}]"
+                for kind, lock in locks.items():
+                    assert (place / "view" / lock).samefile(place / f"{kind}.lock")
+                    assert not (storage / lock).samefile(place / f"{kind}.lock")
+                with (place / "busy").open("w"):
+                    memory_end(place)
+                    assert os.path.ismount(place)
+                    assert not os.path.ismount(place / "view")
+            memory_end(place)
+            assert not place.exists()
+    finally:
+        for left in (place, storage):
+            subprocess.run(["umount", "--lazy", left], check=False)
+
+
+def test_a_data_directory_from_before_keeps_its_images_and_no_container(podman: Podman) -> None:
+    word = secrets.token_hex(20)
+    (podman.data_dir / "podman/containers/storage/libpod/bolt_state.db").write_text(word)
+    podman.reopen()
+    assert output_of(podman, podman.spec("echo here")) == "here\n"
+    assert holding(podman.data_dir, word) == []
 
 
 def test_without_its_place_in_memory_podman_writes_nowhere_else(podman: Podman) -> None:

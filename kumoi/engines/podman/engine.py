@@ -60,7 +60,6 @@ class PodmanEngine(LocalEngine):
         directory = state_dir / "containers"
         self.memory = memory_ensure(directory)
         self.storage = PodmanStorage(directory, self.memory, registries)
-        self.storage.image_call("images", "--quiet")  # makes what is shown
         images_show(self.memory, directory / "storage", self.storage.driver)
         self._images = Images(self.storage)
         self._incarnation = incarnation

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kumoi.engines.base import EngineUnavailable
 from kumoi.engines.sandbox.launch import LIBC
-from kumoi.engines.sandbox.staging import MS_BIND, memory_directory_make, mount
+from kumoi.engines.sandbox.staging import MS_BIND, MS_PRIVATE, memory_directory_make, mount
 
 _RUN = "/run"
 VIEW = "view"
@@ -38,33 +38,28 @@ def images_show(place: Path, storage: Path, driver: str) -> None:
 
     podman takes the two locks of another storage in one order, and those of its own in the other: a start and
     a pull would wait for each other for ever. It replaces each list at once, and layers before images, so
-    they can be read without. EngineUnavailable if they cannot be shown.
+    they can be read without. Finishes what an earlier call began. EngineUnavailable if they cannot be shown.
     """
     view = place / VIEW
     try:
+        view.mkdir(mode=0o700, exist_ok=True)
+        if not os.path.ismount(view):
+            mount(os.fsencode(storage), os.fsencode(view), b"", MS_BIND)
+        mount(b"none", os.fsencode(view), b"", MS_PRIVATE)  # else the locks appear in `storage` too
         for kind in ("images", "layers"):
-            shown, lock = view / f"{driver}-{kind}", place / f"{kind}.lock"
-            shown.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock, shown = place / f"{kind}.lock", view / f"{driver}-{kind}/{kind}.lock"
             lock.touch(mode=0o600)
-            if not os.path.ismount(shown):
-                _bind(storage / shown.name, shown)
-            if not (shown / lock.name).samefile(lock):
-                _bind(lock, shown / lock.name)
-        if not (view / driver).is_symlink():
-            (view / driver).symlink_to(storage / driver)
+            shown.parent.mkdir(mode=0o700, exist_ok=True)
+            shown.touch(mode=0o600)
+            if not shown.samefile(lock):
+                mount(os.fsencode(lock), os.fsencode(shown), b"", MS_BIND)
     except OSError as error:
         raise EngineUnavailable(f"images cannot be shown to containers ({error})") from error
 
 
 def memory_end(place: Path) -> None:
     """Give it back, unless something in it is still in use."""
-    for kind in ("images", "layers"):
-        for shown in place.glob(f"{VIEW}/*-{kind}"):
-            LIBC.umount2(os.fsencode(shown), _MNT_DETACH)
+    LIBC.umount2(os.fsencode(place / VIEW), _MNT_DETACH)
     if LIBC.umount2(os.fsencode(place), 0) == 0:
         with contextlib.suppress(OSError):
             place.rmdir()
-
-
-def _bind(source: Path, target: Path) -> None:
-    mount(os.fsencode(source), os.fsencode(target), b"", MS_BIND)

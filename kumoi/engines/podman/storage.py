@@ -64,6 +64,8 @@ class PodmanStorage:
         self._directory, self._memory = directory, memory
         for path in (directory, directory / "tmp", memory / "tmp"):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # podman's own notes beside images are worth nothing here, and older ones name containers.
+        (directory / _IMAGES / "libpod/bolt_state.db").unlink(missing_ok=True)
         tmp_dir = memory / "images/tmp"
         _write(directory / "containers.conf", _CONTAINERS_CONF.format(**programs, tmp_dir=tmp_dir))
         _write(directory / "registries.conf", _registries_conf(registries))

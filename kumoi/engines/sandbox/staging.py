@@ -8,7 +8,7 @@ import os
 from kumoi.engines.sandbox.launch import LIBC
 
 CLONE_NEWNS = 0x00020000
-MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x80000
+MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MS_SLAVE = 0x2, 0x4, 0x1000, 0x4000, 0x40000, 0x80000
 _STAGE = "/run/kumoi-sandbox"
 
 
