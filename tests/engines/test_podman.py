@@ -195,6 +195,16 @@ def test_containers_survive_the_plane_and_its_fork_server(podman: Podman) -> Non
     assert (record.outcome, record.signal) == (AttemptOutcome.CANCELLED, signal.SIGTERM)
 
 
+def test_a_stop_while_it_starts_reaches_the_command(podman: Podman) -> None:
+    specs = [podman.spec("hang") for _ in range(4)]
+    refs = [spec.ref for spec in specs]
+    monitors = [podman.data_dir / "podman/tasks" / ref / "conmon" for ref in refs]
+    assert podman.engine.ensure(specs) == dict.fromkeys(refs)
+    podman.wait(lambda: all(path.exists() for path in monitors), "the containers' monitors")
+    podman.engine.stop(refs, 20.0)
+    assert {item.exit.signal for item in podman.settle(*refs)} == {signal.SIGTERM}
+
+
 def test_containers_of_nobody_are_removed_and_those_of_others_stay(podman: Podman) -> None:
     kept = running(podman)
     for incarnation in (podman.incarnation, "other"):

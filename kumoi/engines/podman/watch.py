@@ -116,11 +116,11 @@ class ContainerWatch(Watch):
                 os.kill(member, signal.SIGKILL)
 
     def _term(self) -> bool:
-        """SIGTERM to the container's first process, which passes it on; False while there is none."""
+        """SIGTERM to the container's first process, which passes it on; False while it cannot take it."""
         if not self.set_up:
             return False
         for member in self._groups.members(self._ref):
-            if is_first_process(member):
+            if first_takes_signals(member):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(member, signal.SIGTERM)
                 return True
@@ -132,12 +132,17 @@ def remove_arguments(name: str) -> list[str]:
     return ["rm", "--force", "--ignore", "--time", "0", name]
 
 
-def is_first_process(pid: int) -> bool:
-    """Whether it is the first of its namespace of processes (`NSpid` in /proc/PID/status, proc(5))."""
-    for line in (records.file_read(f"/proc/{pid}/status") or b"").splitlines():
-        if line.startswith(b"NSpid:"):
-            return line.split()[-1] == b"1"
-    return False
+def first_takes_signals(pid: int) -> bool:
+    """Whether it is the first of its namespace of processes, and holds SIGTERM back until it reads it.
+
+    Only then is it catatonit, ready: before that the kernel drops the signal (`NSpid` and `SigBlk` in
+    /proc/PID/status, proc(5); pid_namespaces(7)).
+    """
+    status = (records.file_read(f"/proc/{pid}/status") or b"").splitlines()
+    fields = {name: value.split() for name, _, value in (line.partition(b":") for line in status)}
+    if fields.get(b"NSpid", [b""])[-1] != b"1":
+        return False
+    return bool(int(fields[b"SigBlk"][0], 16) & 1 << signal.SIGTERM - 1)
 
 
 def _children_end() -> None:
