@@ -18,7 +18,7 @@ import pytest
 from oci_registry import digest_of
 
 from kumoi.engines.base import EngineError
-from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure
+from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure, memory_share
 from kumoi.engines.sandbox import staging
 from kumoi.model.jobs import AttemptOutcome
 
@@ -146,6 +146,18 @@ def test_after_a_boot_there_are_images_and_no_containers(podman: Podman) -> None
     assert output_of(podman, podman.spec("echo again")) == "again\n"
 
 
+def test_a_plane_that_stops_leaves_the_memory_to_another(podman: Podman) -> None:
+    """Two planes on one database share DATA; one is stopped, as for an upgrade, while nothing runs."""
+    other = podman.open()
+    podman.engine.close()
+    podman.engine = other
+    assert output_of(podman, podman.spec("echo still")) == "still\n"
+    other.close()
+    assert not os.path.ismount(other.memory)
+    podman.reopen()
+    assert output_of(podman, podman.spec("echo again")) == "again\n"
+
+
 @pytest.mark.parametrize("drivers", [("overlay",), ("vfs",)])
 def test_a_start_waits_for_nobody_who_writes_images(
     drivers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
@@ -162,6 +174,7 @@ def test_a_start_waits_for_nobody_who_writes_images(
 
 def test_a_view_of_images_that_was_begun_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place, storage = tmp_path / "place", tmp_path / "storage"
+    share = memory_share(tmp_path / "memory.lock")
     locks = {kind: f"overlay-{kind}/{kind}.lock" for kind in ("images", "layers")}
     steps = iter(())
     mount = staging.mount
@@ -191,10 +204,10 @@ def test_a_view_of_images_that_was_begun_is_finished(tmp_path: Path, monkeypatch
                     assert (place / "view" / lock).samefile(place / f"{kind}.lock")
                     assert not (storage / lock).samefile(place / f"{kind}.lock")
                 with (place / "busy").open("w"):
-                    memory_end(place)
+                    memory_end(place, share)
                     assert os.path.ismount(place)
                     assert not os.path.ismount(place / "view")
-            memory_end(place)
+            memory_end(place, share)
             assert not place.exists()
     finally:
         for left in (place, storage):
@@ -259,13 +272,13 @@ def test_memory_is_not_swapped_where_the_kernel_can_promise_it(
         mount(source, target, kind, flags, options)
 
     monkeypatch.setattr(staging, "mount", refuse)
-    place = memory_ensure(tmp_path)
+    share, place = memory_share(tmp_path / "memory.lock"), memory_ensure(tmp_path)
     try:
         assert memory_ensure(tmp_path) == place
         assert [b"noswap" in options for options in given] == [True, False]
         with (place / "busy").open("w"):
-            memory_end(place)
+            memory_end(place, share)
             assert os.path.ismount(place)
     finally:
-        memory_end(place)
+        memory_end(place, share)
     assert not place.exists()

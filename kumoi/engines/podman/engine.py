@@ -13,7 +13,7 @@ from kumoi.engines.podman import server
 from kumoi.engines.podman.arguments import LABEL_INCARNATION, LABEL_REF
 from kumoi.engines.podman.groups import groups_find
 from kumoi.engines.podman.images import Images
-from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure
+from kumoi.engines.podman.memory import images_show, memory_end, memory_ensure, memory_share
 from kumoi.engines.podman.specs import container_task_make
 from kumoi.engines.podman.storage import PodmanStorage
 from kumoi.engines.podman.watch import REMOVE_TRIES, remove_arguments
@@ -58,6 +58,7 @@ class PodmanEngine(LocalEngine):
         (state_dir / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
         files_root.mkdir(mode=0o711, parents=True, exist_ok=True)
         directory = state_dir / "containers"
+        self._share: int | None = memory_share(state_dir / "run" / "memory.lock")
         self.memory = memory_ensure(directory)
         self.storage = PodmanStorage(directory, self.memory, registries)
         images_show(self.memory, directory / "storage", self.storage.driver)
@@ -78,8 +79,11 @@ class PodmanEngine(LocalEngine):
     def close(self) -> None:
         """See `Engine.close`. Where nothing runs, nothing of containers is left."""
         super().close()
-        if not any(Path(self._layout.live).iterdir()):
-            memory_end(self.memory)
+        if self._share is not None:
+            if not any(Path(self._layout.live).iterdir()):
+                memory_end(self.memory, self._share)
+            os.close(self._share)
+            self._share = None
 
     def _task_make(self, spec: AttemptSpec) -> Task:
         name = self._networks.name(spec.ref)

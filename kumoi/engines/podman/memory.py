@@ -1,6 +1,7 @@
 """The directory in memory that holds all that podman keeps of containers; a boot empties it."""
 
 import contextlib
+import fcntl
 import os
 from hashlib import blake2s
 from pathlib import Path
@@ -57,8 +58,19 @@ def images_show(place: Path, storage: Path, driver: str) -> None:
         raise EngineUnavailable(f"images cannot be shown to containers ({error})") from error
 
 
-def memory_end(place: Path) -> None:
-    """Give it back, unless something in it is still in use."""
+def memory_share(lock: Path) -> int:
+    """Say that a plane with this DATA uses it: a descriptor, until that is closed."""
+    share = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(share, fcntl.LOCK_SH)
+    return share
+
+
+def memory_end(place: Path, share: int) -> None:
+    """Give it back, unless another plane shares it, or something in it is still in use."""
+    try:
+        fcntl.flock(share, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
     LIBC.umount2(os.fsencode(place / VIEW), _MNT_DETACH)
     if LIBC.umount2(os.fsencode(place), 0) == 0:
         with contextlib.suppress(OSError):
