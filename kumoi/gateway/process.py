@@ -69,9 +69,10 @@ async def gateway_serve(settings: GatewaySettings, stopped: asyncio.Event) -> No
         return traffic.report()
 
     control = Control(traffic, settings.state_dir, report)
-    sweeping = loop.create_task(_sweep(activator))
+    sweeping = loop.create_task(_sweep(activator, settings.state_dir, stopped))
     try:
         found: dict[str, object] = {"pid": os.getpid(), "haproxy": haproxy is not None}
+        found["state_dir"] = str(settings.state_dir)
         if haproxy is not None:
             found["listen"] = haproxy.listen
         else:
@@ -139,9 +140,13 @@ def _port_free(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-async def _sweep(activator: Activator) -> None:
-    while True:
+async def _sweep(activator: Activator, state_dir: Path, stopped: asyncio.Event) -> None:
+    """End silent connections; and the gateway, once its directory with HAProxy's configuration is gone."""
+    while not stopped.is_set():
         await asyncio.sleep(SWEEP_S)
+        if not state_dir.exists():
+            _log.error("%s was removed; the gateway ends, and whoever started it starts it anew", state_dir)
+            stopped.set()
         try:
             activator.sweep()
         except Exception:

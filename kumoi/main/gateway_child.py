@@ -61,9 +61,6 @@ class GatewayChild:
             if self.answers():
                 self._pause_s = 1.0
                 self._mute_s = None
-                if not self._state.exists():
-                    _log.warning("%s was removed under the gateway, which is started anew", self._state)
-                    self._signal(self._pid(), signal.SIGTERM)
                 return
             pid = self._pid()
             if pid is not None or is_up:

@@ -25,27 +25,31 @@ def store() -> None:
     """The store's file on this machine."""
 
 
-@store.command("backup", cls=Command)
+@store.command("backup", cls=Command, json_output=False)
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
 @_data_dir
 def backup(target: Path, data_dir: Path | None) -> None:
     """Copy the store as of now into FILE, which is encrypted as the store is; the plane may run meanwhile."""
     try:
-        _file(data_dir).copy(target.resolve())
+        file = _file(data_dir)
+        file.copy(target.resolve())
     except (StoreError, OSError, ValueError) as error:
         raise fail(Exit.REFUSED, str(error)) from error
-    click.echo(_("Written: {file}. It opens with keys/store.key as it is now.").format(file=target))
+    told = _("Written: {file}. It opens with {key} as it is now: keep a copy of that, elsewhere.")
+    click.echo(told.format(file=target, key=file.key_path))
 
 
-@store.command("rotate-key", cls=Command)
+@store.command("rotate-key", cls=Command, json_output=False)
 @_data_dir
 def rotate_key(data_dir: Path | None) -> None:
     """Encrypt the store anew under a new key. Stop the plane first; earlier backups need the old key."""
     try:
-        _file(data_dir).key_rotate()
+        file = _file(data_dir)
+        file.key_rotate()
     except (StoreError, OSError, ValueError) as error:
         raise fail(Exit.REFUSED, str(error)) from error
-    click.echo(_("The store has a new key, keys/store.key. Back up both now."))
+    told = _("The store has a new key: {key}. Back up both now; earlier backups open with the earlier key.")
+    click.echo(told.format(key=file.key_path))
 
 
 def _file(data_dir: Path | None) -> SqliteFile:

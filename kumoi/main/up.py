@@ -147,5 +147,6 @@ async def _serve(settings: Settings) -> None:
 def _ready_say(settings: Settings) -> None:
     """Tell people on standard output where the region is, once it is."""
     click.echo(f"region {settings.region} is ready at http://{settings.listen}")
-    click.echo(f"operator token is in {settings.data_dir / 'admin.token'}")
+    if (settings.data_dir / "admin.token").exists():
+        click.echo(f"operator token is in {settings.data_dir / 'admin.token'}")
     sys.stdout.flush()

@@ -49,9 +49,11 @@ from kumoi.providers.file import providers_read
 from kumoi.store.database import Store
 from kumoi.store.files import FileStore
 from kumoi.store.keys.encryption import KeyEncryptions
-from kumoi.store.keys.errors import KeyUnavailable
+from kumoi.store.keys.errors import KeyUnavailable, SealBroken
+from kumoi.store.keys.names import organization_key_additional
 from kumoi.store.keys.platform import PlatformKeys, key_file_ensure, key_file_read
 from kumoi.store.keys.ring import KeyRing
+from kumoi.store.keys.rotation import wrapped_by
 from kumoi.store.keys.rows import platform_keks
 from kumoi.store.keys.tokens import Tokens
 from kumoi.store.log import head_any
@@ -184,13 +186,17 @@ def _keys_open(keys: Path, *, founded: bool) -> tuple[bytes, PlatformKeys, bytes
 
 
 def _platform_keys_check(store: Store, platform: PlatformKeys) -> None:
-    """Refuse to go on without a version of the platform's key that wraps something."""
+    """Refuse to go on without a version of the platform's key that wraps something, or with another key."""
     for kek in store.read_wait(platform_keks):
-        try:
-            platform.find(kek)
-        except KeyUnavailable as error:
-            lost = platform.path(kek)
-            raise ValueError(f"{lost} is lost, and no other key will do; restore it ({error})") from error
+        path = platform.path(kek)
+        for row in store.read_wait(wrapped_by, kek, 1):
+            additional = organization_key_additional(row.organization_id, row.number, kek)
+            try:
+                platform.find(kek).unwrap(row.wrapped_key, additional)
+            except KeyUnavailable as error:
+                raise ValueError(f"{path} is lost, and no other key will do; restore it ({error})") from error
+            except SealBroken as error:
+                raise ValueError(f"{path} is not the key of this region; restore it") from error
 
 
 @contextlib.contextmanager
@@ -222,6 +228,12 @@ def _region_ensure(store: Store, settings: Settings, keys: PlatformKeys) -> Foun
     """
     token = ""
     if store.read_wait(region_get) is None:
+        volumes = settings.data_dir / "volumes"
+        if any(volumes.glob("org_*")):
+            raise ValueError(
+                f"{volumes} holds files of a region whose store is not there: restore it, "
+                "or move volumes and keys away to begin another region"
+            )
         token = token_format(os.urandom(SECRET_BYTES))
         _file_write(settings.data_dir / "admin.token", token + "\n")
     now_us = time.time_ns() // 1_000

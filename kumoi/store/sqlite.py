@@ -48,6 +48,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, keys: Path) -> None:
         self.path = path
+        self.key_path = keys / KEY_NAME
         self._keys = keys
 
     @classmethod
@@ -81,17 +82,20 @@ class SqliteFile:
 
         Raises ValueError where there is no file, where the key is lost, or where it does not fit.
         """
-        current, following = self._keys / KEY_NAME, self._keys / KEY_NEXT_NAME
+        current, following = self.key_path, self._keys / KEY_NEXT_NAME
         if not self.path.exists():
             raise ValueError(f"{self.path} does not exist: no region began there")
         if _is_plain(self.path):
-            raise ValueError(f"{self.path} is not encrypted: an unreleased version made it; begin anew")
+            raise ValueError(f"{self.path} is not encrypted, so it is no store of this version")
         # The current one first: whoever opens the file finishes or undoes what a killed rotation began.
-        for path in (current, following) if following.exists() else (current,):
+        for path in [path for path in (current, following) if path.exists()] or [current]:
             key = key_file_read(path)
             if _opens(self.path, key):
                 return key
-        raise ValueError(f"{self.path} does not open with {current}; restore the two from one backup")
+        raise ValueError(
+            f"{self.path} does not open with {current}; restore the two from one backup, with no "
+            f"{self.path.name}-wal, -shm or -journal of another moment beside them"
+        )
 
     def key_rotate(self) -> None:
         """Encrypt the file anew under a new key; killed at any moment, one of the two keys opens it.
@@ -103,33 +107,36 @@ class SqliteFile:
         if self.path.stat().st_uid != os.geteuid():
             raise PermissionError(f"{self.path} belongs to another user; run this as that user")
         with closing(self.hold()) as held:
-            following = key_file_ensure(self._keys / KEY_NEXT_NAME)
             with _connected(self.path, held.key) as connection:
+                _whole_check(self.path, connection)
+                following = key_file_ensure(self._keys / KEY_NEXT_NAME)
                 # Frames of a write-ahead log would keep the old key.
                 connection.execute("PRAGMA journal_mode=DELETE").fetchall()
                 try:
                     connection.execute(f"PRAGMA rekey = {_key_text(following)}").fetchall()
                 except dbapi2.DatabaseError as error:
                     raise StoreError(
-                        f"{self.path} is as it was, with its old key: a new one needs as much free disk as "
-                        "the file has, and no damaged page"
+                        f"{self.path} is as it was, with its old key; is there as much free disk as it has?"
                     ) from error
             self._key_replace()
 
     def copy(self, target: Path) -> None:
         """Write a copy as of now to `target`, durably, under the same key; the plane may go on writing.
 
-        Raises FileExistsError where `target` exists, StoreError where the file is damaged, ValueError as
-        `key`. Killed before its end it leaves no `target`.
+        Raises FileExistsError where `target` exists, FileNotFoundError without its directory, StoreError
+        where the file is damaged, ValueError as `key`. Killed before its end it leaves no `target`.
         """
+        if target.exists():
+            raise FileExistsError(f"{target} exists: name a file that does not")
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"there is no directory {target.parent}")
         key = self.key()
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
             draft = Path(place, "copy")
             draft.touch(mode=0o600)
             with _connected(self.path, key) as source, _connected(draft, key) as copied:
                 # A damaged page would be copied as it is read, and then bear a code that is right.
-                if not _is_whole(source):
-                    raise StoreError(f"{self.path} has damaged pages: restore an earlier backup")
+                _whole_check(self.path, source)
                 source.backup(copied)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
@@ -146,9 +153,9 @@ class SqliteFile:
         if not self.path.exists():
             self._keys.mkdir(mode=0o700, exist_ok=True)
             directory_sync(self._keys.parent)
-            return key_file_ensure(self._keys / KEY_NAME)
+            return key_file_ensure(self.key_path)
         key = self.key()
-        if key != key_file_read(self._keys / KEY_NAME):
+        if not self.key_path.exists() or key_file_read(self.key_path) != key:
             self._key_replace()
         return key
 
@@ -158,7 +165,7 @@ class SqliteFile:
         A journal that comes back after a power failure would bring the pages of the old key back.
         """
         directory_sync(self.path.parent)
-        (self._keys / KEY_NEXT_NAME).rename(self._keys / KEY_NAME)
+        (self._keys / KEY_NEXT_NAME).rename(self.key_path)
         directory_sync(self._keys)
 
     def _lock(self, directory: Path) -> int:
@@ -247,9 +254,11 @@ def _is_plain(path: Path) -> bool:
         return file.read(len(_PLAIN)) == _PLAIN
 
 
-def _is_whole(connection: "sqlite3.Connection") -> bool:
-    """Whether every page is what was written. A checkpoint under way may be met once, hardly three times."""
-    return any(not connection.execute("PRAGMA cipher_integrity_check").fetchall() for _ in range(3))
+def _whole_check(path: Path, connection: "sqlite3.Connection") -> None:
+    """Raise StoreError unless every page is what was written."""
+    # A checkpoint under way may be met once, hardly three times.
+    if all(connection.execute("PRAGMA cipher_integrity_check").fetchall() for _ in range(3)):
+        raise StoreError(f"{path} has damaged pages: restore an earlier backup")
 
 
 def _opens(path: Path, key: bytes) -> bool:

@@ -1,6 +1,7 @@
 """The keys of a region: made before it is founded, and never again."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,6 +41,30 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[
         return {name: (tmp_path / "keys" / f"{name}.key").read_bytes() for name in NAMES}
 
     return start
+
+
+def test_another_key_of_the_platform_is_refused(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    keys = start()
+    (tmp_path / "keys" / "secrets.key").write_bytes(os.urandom(32))
+    with pytest.raises(ValueError, match=r"secrets.key is not the key of this region; restore it"):
+        start()
+    (tmp_path / "keys" / "secrets.key").write_bytes(keys["secrets"])
+    assert start() == keys
+
+
+def test_no_region_is_begun_beside_the_files_of_another(
+    start: Callable[[], dict[str, bytes]], tmp_path: Path
+) -> None:
+    start()
+    (tmp_path / "volumes" / "org_1").mkdir(parents=True)
+    for part in ("", "-wal", "-shm"):
+        (tmp_path / f"kumoi.db{part}").unlink(missing_ok=True)
+    token = (tmp_path / "admin.token").read_bytes()
+    with pytest.raises(ValueError, match="whose store is not there: restore it"):
+        start()
+    assert (tmp_path / "admin.token").read_bytes() == token
 
 
 @pytest.mark.parametrize("name", ["log", "secrets"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def test_a_damaged_store_is_neither_copied_nor_encrypted_anew(file: SqliteFile, 
         file.copy(tmp_path / "backup.db")
     assert list(tmp_path.glob("*backup*")) == []
     key = (file.path.parent / "keys" / KEY_NAME).read_bytes()
-    with pytest.raises(StoreError, match="as it was"):
+    with pytest.raises(StoreError, match="damaged pages"):
         file.key_rotate()
     assert (file.path.parent / "keys" / KEY_NAME).read_bytes() == key
     assert file.key() == key
@@ -199,14 +200,31 @@ def test_nobody_else_replaces_the_key(file: SqliteFile) -> None:
     assert not (file.path.parent / "keys" / KEY_NEXT_NAME).exists()
 
 
-@pytest.mark.parametrize("done", ["nothing", "rekeyed"])
+def test_a_rotation_without_room_leaves_the_old_key(file: SqliteFile) -> None:
+    key = file.key()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        # SIGXFSZ is ignored by Python, so a write beyond the limit fails, as it does on a full disk.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file.path.stat().st_size // 2, limits[1]))
+        with pytest.raises(StoreError, match="as it was"):
+            file.key_rotate()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert count(file) == ROWS
+    assert file.key() == key
+    file.key_rotate()
+    assert file.key() != key
+
+
+@pytest.mark.parametrize("done", ["nothing", "rekeyed", "alone"])
 def test_a_rotation_killed_between_its_files_is_finished(file: SqliteFile, done: str) -> None:
     keys = file.path.parent / "keys"
     old = (keys / KEY_NAME).read_bytes()
-    if done == "rekeyed":
+    if done != "nothing":
         file.key_rotate()
         (keys / KEY_NAME).rename(keys / KEY_NEXT_NAME)
-        (keys / KEY_NAME).write_bytes(old)
+        if done == "rekeyed":
+            (keys / KEY_NAME).write_bytes(old)
     else:
         (keys / KEY_NEXT_NAME).write_bytes(os.urandom(32))
     assert count(file) == ROWS, "a look changes nothing"
