@@ -142,9 +142,9 @@ def _port_free(host: str) -> int:
 
 async def _sweep(activator: Activator, state_dir: Path, stopped: asyncio.Event) -> None:
     """End silent connections; and the gateway, once its directory with HAProxy's configuration is gone."""
-    while not stopped.is_set():
+    while True:
         await asyncio.sleep(SWEEP_S)
-        if not state_dir.exists():
+        if not stopped.is_set() and not state_dir.exists():
             _log.error("%s was removed; the gateway ends, and whoever started it starts it anew", state_dir)
             stopped.set()
         try:
