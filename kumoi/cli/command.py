@@ -75,7 +75,7 @@ def shared_options(*, hidden: bool) -> list[click.Parameter]:
 class Command(_Translated, click.Command):
     """A command. Every one takes `--json`."""
 
-    def __init__(self, name: str | None, *, json_output: bool = True, **arguments: Any) -> None:
+    def __init__(self, name: str | None, **arguments: Any) -> None:
         arguments.setdefault("context_settings", CONTEXT)
         super().__init__(name, **arguments)
         json_flag = Option(
@@ -85,7 +85,7 @@ class Command(_Translated, click.Command):
             callback=_global_set,
             help="Print JSON, for programs.",
         )
-        self.params += [*([json_flag] if json_output else []), *shared_options(hidden=True)]
+        self.params += [json_flag, *shared_options(hidden=True)]
 
     def get_short_help_str(self, limit: int = 45) -> str:  # noqa: ARG002 - click's signature
         """The first line of the help, whole."""

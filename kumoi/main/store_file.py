@@ -8,6 +8,7 @@ from kumoi.cli.command import Command, Group, option
 from kumoi.cli.exits import Exit
 from kumoi.cli.failures import fail
 from kumoi.cli.language import _
+from kumoi.cli.session import Session, pass_session
 from kumoi.engines.sandbox.wrapper import secrecy_begin
 from kumoi.main.up import settings_load
 from kumoi.store.errors import StoreError
@@ -25,10 +26,11 @@ def store() -> None:
     """The store's file on this machine."""
 
 
-@store.command("backup", cls=Command, json_output=False)
+@store.command("backup", cls=Command)
 @click.argument("target", metavar="FILE", type=click.Path(path_type=Path))
 @_data_dir
-def backup(target: Path, data_dir: Path | None) -> None:
+@pass_session
+def backup(session: Session, target: Path, data_dir: Path | None) -> None:
     """Copy the store as of now into FILE, which is encrypted as the store is; the plane may run meanwhile."""
     try:
         file = _file(data_dir)
@@ -36,12 +38,13 @@ def backup(target: Path, data_dir: Path | None) -> None:
     except (StoreError, OSError, ValueError) as error:
         raise fail(Exit.REFUSED, str(error)) from error
     told = _("Written: {file}. It opens with {key} as it is now: keep a copy of that, elsewhere.")
-    click.echo(told.format(file=target, key=file.key_path))
+    _tell(session, {"file": str(target), "key": str(file.key_path)}, told)
 
 
-@store.command("rotate-key", cls=Command, json_output=False)
+@store.command("rotate-key", cls=Command)
 @_data_dir
-def rotate_key(data_dir: Path | None) -> None:
+@pass_session
+def rotate_key(session: Session, data_dir: Path | None) -> None:
     """Encrypt the store anew under a new key. Stop the plane first; earlier backups need the old key."""
     try:
         file = _file(data_dir)
@@ -49,7 +52,7 @@ def rotate_key(data_dir: Path | None) -> None:
     except (StoreError, OSError, ValueError) as error:
         raise fail(Exit.REFUSED, str(error)) from error
     told = _("The store has a new key: {key}. Back up both now; earlier backups open with the earlier key.")
-    click.echo(told.format(key=file.key_path))
+    _tell(session, {"key": str(file.key_path)}, told)
 
 
 def _file(data_dir: Path | None) -> SqliteFile:
@@ -57,3 +60,10 @@ def _file(data_dir: Path | None) -> SqliteFile:
     settings = settings_load(data_dir, {})
     secrecy_begin()
     return SqliteFile.at(settings.database_url, settings.keys_dir)
+
+
+def _tell(session: Session, done: dict[str, str], told: str) -> None:
+    """What was done: a sentence for people, the paths for programs."""
+    if session.out.json_output:
+        session.out.document(done)
+    session.out.line(told.format(**done))

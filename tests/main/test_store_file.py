@@ -1,5 +1,6 @@
 """`kumoi store` on a real region: a backup begins it again elsewhere, and its key is replaced."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ def test_a_backup_of_a_running_region_begins_it_again(plane: Plane, tmp_path: Pa
     with Kumoi(plane.url, token) as client:
         me = client.whoami()
         assert list(client.projects.list(me.organization)) == []
+    second = str(tmp_path / "second.db")
+    asked = plane.kumoi("store", "backup", second, "--data-dir", str(again), "--json", token=token)
+    assert json.loads(asked.stdout) == {"file": second, "key": str(again / "keys" / "store.key")}
     twice = plane.kumoi("store", "backup", str(backup), "--data-dir", str(again), token=token)
     assert twice.returncode != 0
     assert "exists" in twice.stderr
