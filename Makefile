@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_S ?= 20
+# Not more by itself: databases, machines and planes that tests start take processors too.
+TEST_PROCESSES ?= 2
 STAMP := $(VENV)/.installed
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard kumoi/locale/*/LC_MESSAGES/kumoi.po))
 
@@ -30,7 +32,7 @@ demo: setup ## Start a region, run real jobs, kill it, prove what happened (ends
 	$(BIN)/python -m demo
 
 test: setup ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(TEST_PROCESSES)
 
 check: setup ## Lint, types, import contracts
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -19,10 +20,23 @@ from kumoi.store.database import Store
 from kumoi.store.volumes.layout import mounts_below
 
 EXIT_S = 60
+SHARED_REGION = "tests/web/"
 
 # How long examples take to draw says what else runs on the machine, nothing about the program.
 settings.register_profile("kumoi", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
 settings.load_profile("kumoi")
+
+
+class _Scheduling(LoadFileScheduling):
+    """Files of tests run beside each other; those that share one region after each other, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return SHARED_REGION if nodeid.startswith(SHARED_REGION) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduling:
+    """How `pytest -n` gives tests to its processes."""
+    return _Scheduling(config, log)
 
 
 def pytest_unconfigure() -> None:
