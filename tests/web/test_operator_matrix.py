@@ -108,8 +108,10 @@ class Estate:
         return answer.json()
 
     def attempt(self) -> Any:
+        """The attempt of the job, once its engine has it."""
         tasks = self.call("GET", f"/v1/jobs/{self.job}/tasks")["items"]
-        return tasks and tasks[0]["attempts"] and tasks[0]["attempts"][-1]["id"]
+        started = [attempt["id"] for task in tasks for attempt in task["attempts"] if attempt["started_at"]]
+        return started and started[-1]
 
     def paths_find(self) -> dict[str, str]:
         """A value for each parameter of a path; the platform's own things are there already."""
