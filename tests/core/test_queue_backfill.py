@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from queue_pools import NOW_US, POOL, fits_at, groups, pools
 
@@ -51,6 +51,8 @@ def test_the_date_is_the_earliest_time_at_which_the_group_fits(
         assert dated.end_us == start_us + group[0].hold_us
 
 
+# Six of seven groups fit nowhere, ever; those that do are looked for all the same.
+@settings(suppress_health_check=(HealthCheck.filter_too_much, HealthCheck.too_slow))
 @given(groups(), pools(), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4_000), st.integers(1, 400))))
 def test_nothing_that_may_pass_makes_the_date_later(
     group: tuple[TaskView, ...], hosts: tuple[HostView, ...], passing: list[tuple[int, int, int]]
