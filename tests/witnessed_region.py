@@ -12,15 +12,29 @@ from typing import Any
 
 from witness_process import WAIT_S, Witness
 
+from kumoi.client.clients import Kumoi
 from kumoi.ledger.note import Signer, vkey_format
 from kumoi.store.keys.platform import key_file_ensure
 
 ORIGIN = "kumoi.local/region-1"
+STARTED_S = 60
+STEP_S = 0.05
 
 
 def rules(quorum: int, *witnesses: tuple[str, str]) -> str:
     named = (f'[[witnesses]]\nurl = "{url}"\nvkey = "{vkey}"\n' for url, vkey in witnesses)
     return "\n".join([f"quorum = {quorum}", *named])
+
+
+def job_await(client: Kumoi, job: str) -> None:
+    """Return once a task of the job runs."""
+    until_s = time.monotonic() + STARTED_S
+    while time.monotonic() < until_s:
+        tried = [attempt for task in client.jobs.tasks(job) for attempt in task.attempts]
+        if any(attempt.started_at is not None and attempt.ended_at is None for attempt in tried):
+            return
+        time.sleep(STEP_S)
+    raise AssertionError(client.jobs.why(job))
 
 
 class Plane:

@@ -289,6 +289,17 @@ class PodmanHarness(RealHarness):
     def connect_script(self, port: int) -> str:
         return f"nc 127.0.0.1 {port} </dev/null"
 
+    def running(self, **changes: Any) -> AttemptSpec:
+        """An attempt that has said that it runs."""
+        spec = self.spec("echo here; exec sleep 300", **changes)
+        assert self.engine.ensure([spec]) == {spec.ref: None}
+        self.await_output(spec.ref)
+        return spec
+
+    def supervisor(self, ref: str) -> int:
+        """The process that watches over a running attempt."""
+        return int(json.loads((self.data_dir / "podman/tasks/.live" / ref).read_text())["pid"])
+
     def podman(self, *arguments: str) -> str:
         """What podman answers of containers."""
         assert isinstance(self.engine, PodmanEngine)

@@ -33,19 +33,6 @@ def containers(podman: Podman) -> list[dict[str, Any]]:
     return listed
 
 
-def supervisor_of(podman: Podman, ref: str) -> int:
-    record = (podman.data_dir / "podman/tasks/.live" / ref).read_text()
-    return int(record.partition('"pid": ')[2].partition(",")[0])
-
-
-def running(podman: Podman, **changes: Any) -> Any:
-    """An attempt that has said that it runs."""
-    spec = podman.spec("echo here; exec sleep 300", **changes)
-    assert podman.engine.ensure([spec]) == {spec.ref: None}
-    podman.await_output(spec.ref)
-    return spec
-
-
 def lost(podman: Podman, ref: str) -> Any:
     """The record of an attempt that `observe` must find dead."""
 
@@ -168,9 +155,9 @@ def test_a_digest_under_another_name_is_no_image(podman: Podman) -> None:
 
 
 def test_a_container_whose_supervisor_was_killed_is_lost_and_removed(podman: Podman) -> None:
-    spec = running(podman, port=8_080)
+    spec = podman.running(port=8_080)
     name = Path(podman.engine.endpoints([spec.ref])[spec.ref].netns)
-    os.kill(supervisor_of(podman, spec.ref), signal.SIGKILL)
+    os.kill(podman.supervisor(spec.ref), signal.SIGKILL)
     podman.reopen()
     lost(podman, spec.ref)
     assert containers(podman) == []
@@ -179,7 +166,7 @@ def test_a_container_whose_supervisor_was_killed_is_lost_and_removed(podman: Pod
 
 
 def test_a_container_whose_monitor_was_killed_is_lost_and_removed(podman: Podman) -> None:
-    spec = running(podman)
+    spec = podman.running()
     os.kill(int((podman.data_dir / "podman/tasks" / spec.ref / "conmon").read_text()), signal.SIGKILL)
     record = podman.settle(spec.ref)[0].exit
     assert (record.outcome, record.exit_code) == (AttemptOutcome.HOST_LOST, None)
@@ -187,7 +174,7 @@ def test_a_container_whose_monitor_was_killed_is_lost_and_removed(podman: Podman
 
 
 def test_containers_survive_the_plane_and_its_fork_server(podman: Podman) -> None:
-    spec = running(podman)
+    spec = podman.running()
     engine = podman.reopen()
     assert [item.phase for item in engine.observe(None, 10).items] == [Phase.RUNNING]
     engine.stop([spec.ref], 5.0)
@@ -206,7 +193,7 @@ def test_a_stop_while_it_starts_reaches_the_command(podman: Podman) -> None:
 
 
 def test_containers_of_nobody_are_removed_and_those_of_others_stay(podman: Podman) -> None:
-    kept = running(podman)
+    kept = podman.running()
     for incarnation in (podman.incarnation, "other"):
         podman.podman(
             *("create", "--name", f"of-{incarnation}", "--label", f"kumoi.incarnation={incarnation}"),

@@ -34,14 +34,6 @@ def holding(directory: Path, *values: str) -> list[Path]:
     return [path for path in files if any(value.encode() in path.read_bytes() for value in values)]
 
 
-def running(podman: Podman, **changes: Any) -> Any:
-    """An attempt that has said that it runs."""
-    spec = podman.spec("echo here; exec sleep 300", **changes)
-    assert podman.engine.ensure([spec]) == {spec.ref: None}
-    podman.await_output(spec.ref)
-    return spec
-
-
 def output_of(podman: Podman, spec: Any) -> str:
     """What the attempt printed; it must end well."""
     assert podman.engine.ensure([spec]) == {spec.ref: None}
@@ -79,16 +71,17 @@ def layers_write(archive: Path, first: bytes) -> None:
             image.addfile(entry, io.BytesIO(content))
 
 
-def supervisor_of(podman: Podman, ref: str) -> int:
-    return int(json.loads((podman.data_dir / "podman/tasks/.live" / ref).read_text())["pid"])
+@pytest.fixture(params=["overlay", "vfs"])
+def podman_of(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
+) -> Podman:
+    """One with each of the drivers."""
+    monkeypatch.setattr("kumoi.engines.podman.storage.DRIVERS", (request.param,))
+    return podman_at(tmp_path)
 
 
-@pytest.mark.parametrize("drivers", [("overlay",), ("vfs",)])
-def test_no_file_below_data_holds_a_command_or_an_environment(
-    drivers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
-) -> None:
-    monkeypatch.setattr("kumoi.engines.podman.storage.DRIVERS", drivers)
-    podman = podman_at(tmp_path)
+def test_no_file_below_data_holds_a_command_or_an_environment(podman_of: Podman) -> None:
+    podman = podman_of
     command, setting, lines = (secrets.token_hex(20) for _ in range(3))
     environment = {"SETTING": setting, "LINES": f"{lines}\n"}
     spec = podman.spec(f"echo here; sleep 300; {command}", environment=environment)
@@ -96,7 +89,7 @@ def test_no_file_below_data_holds_a_command_or_an_environment(
     podman.await_output(spec.ref)
     assert holding(podman.engine.memory, command), "podman keeps it somewhere"
     assert holding(podman.data_dir, command, setting, lines) == []
-    os.kill(supervisor_of(podman, spec.ref), signal.SIGKILL)
+    os.kill(podman.supervisor(spec.ref), signal.SIGKILL)
     podman.engine.close()
     assert holding(podman.data_dir, command, setting, lines) == []
     podman.reopen().observe(None, 10)
@@ -128,9 +121,9 @@ def test_an_image_of_many_layers_runs(podman: Podman) -> None:
 def test_after_a_boot_there_are_images_and_no_containers(podman: Podman) -> None:
     links = podman.data_dir / "podman/containers/storage/overlay/l"
     (link,) = links.iterdir()
-    spec = running(podman)
+    spec = podman.running()
     assert [one for one in links.iterdir() if not one.exists()], "the container's"
-    os.kill(supervisor_of(podman, spec.ref), signal.SIGKILL)
+    os.kill(podman.supervisor(spec.ref), signal.SIGKILL)
     podman.engine.close()
     for group in Path("/sys/fs/cgroup").glob(
         f"*/kumoi/{podman.incarnation}-podman/{spec.ref}/**/cgroup.procs"
@@ -158,15 +151,11 @@ def test_a_plane_that_stops_leaves_the_memory_to_another(podman: Podman) -> None
     assert output_of(podman, podman.spec("echo again")) == "again\n"
 
 
-@pytest.mark.parametrize("drivers", [("overlay",), ("vfs",)])
-def test_a_start_waits_for_nobody_who_writes_images(
-    drivers: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, podman_at: Any
-) -> None:
-    monkeypatch.setattr("kumoi.engines.podman.storage.DRIVERS", drivers)
-    podman = podman_at(tmp_path)
+def test_a_start_waits_for_nobody_who_writes_images(podman_of: Podman) -> None:
+    podman, driver = podman_of, podman_of.engine.storage.driver
     with ExitStack() as held:
         for kind in ("images", "layers"):
-            path = podman.data_dir / f"podman/containers/storage/{drivers[0]}-{kind}/{kind}.lock"
+            path = podman.data_dir / f"podman/containers/storage/{driver}-{kind}/{kind}.lock"
             fcntl.lockf(held.enter_context(path.open("r+")), fcntl.LOCK_EX | fcntl.LOCK_NB)
         limits = ["--network=none", "--ulimit=nofile=64", "--ulimit=nproc=64"]
         assert podman.podman("run", "--rm", *limits, podman.image, "echo", "here") == "here\n"
@@ -231,7 +220,7 @@ def test_without_its_place_in_memory_podman_writes_nowhere_else(podman: Podman) 
 
 
 def test_what_is_in_memory_goes_with_the_last_container(podman: Podman) -> None:
-    spec, memory = running(podman), podman.engine.memory
+    spec, memory = podman.running(), podman.engine.memory
     podman.engine.close()
     assert os.path.ismount(memory)
     podman.reopen()
@@ -247,7 +236,7 @@ def test_two_regions_on_one_machine_do_not_meet(tmp_path: Path, podman_at: Any) 
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     one, two = podman_at(tmp_path / "one"), podman_at(tmp_path / "two")
-    first, second = running(one), running(two)
+    first, second = one.running(), two.running()
     for region in (one, two):
         assert len(json.loads(region.podman("ps", "--format", "json"))) == 1
     one.engine.stop([first.ref], 0.0)

@@ -6,13 +6,12 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from volume_places import volumes_end
-from witnessed_region import Plane
+from witnessed_region import Plane, job_await
 
 from kumoi.client.clients import Kumoi
 from kumoi.engines.base import EngineUnavailable
@@ -20,7 +19,6 @@ from kumoi.engines.podman.groups import groups_find
 from kumoi.model.jobs import JobSpec
 
 WAIT_S = 60
-STEP_S = 0.05
 CAN_ENCRYPT = shutil.which("gocryptfs") is not None and Path("/dev/fuse").exists()
 
 
@@ -75,17 +73,6 @@ def image_load(plane: Plane, directory: Path) -> str:
     return str(listed["RepoDigests"][0])
 
 
-def logged(client: Kumoi, job: str) -> None:
-    """Return once the job's task runs."""
-    until_s = time.monotonic() + WAIT_S
-    while time.monotonic() < until_s:
-        tried = [attempt for task in client.jobs.tasks(job) for attempt in task.attempts]
-        if any(attempt.started_at is not None for attempt in tried):
-            return
-        time.sleep(STEP_S)
-    raise AssertionError(client.jobs.why(job))
-
-
 def test_what_a_container_runs_stands_in_no_file(plane: Plane, tmp_path: Path) -> None:
     made = plane.kumoi(*("pool", "create", "web", "--site", "site-1", "--engine", "podman"))
     assert made.returncode == 0, made.stderr
@@ -98,7 +85,7 @@ def test_what_a_container_runs_stands_in_no_file(plane: Plane, tmp_path: Path) -
         line = f"while :; do busybox sleep 1; done; {command}"
         spec = JobSpec(("/bin/sh", "-c", line), job_name, {"SETTING": setting}, image=image, pool="web")
         job = client.jobs.create(project, spec).id
-        logged(client, job)
+        job_await(client, job)
         below = plane.data_dir / "podman"
         assert holding(plane.data_dir, command, setting) == []
         assert holding(below, project_name, job_name) == []

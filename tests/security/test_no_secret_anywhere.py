@@ -8,7 +8,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import httpx
 import pytest
 from store_pages import bytes_of
 from volume_places import volumes_end
-from witnessed_region import Plane
+from witnessed_region import Plane, job_await
 
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
@@ -25,7 +24,6 @@ from kumoi.model.jobs import JobSpec
 from kumoi.model.services import RevisionSpec, ServiceSpec
 
 WAIT_S = 60
-STEP_S = 0.05
 CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 CAN_ENCRYPT = shutil.which("gocryptfs") is not None and Path("/dev/fuse").exists()
 SEALING = {"KUMOI_VOLUME_ENCRYPTION": "yes" if CAN_ENCRYPT else "no"}
@@ -101,17 +99,6 @@ def plane(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plane]:
     volumes_end(opened.data_dir)
 
 
-def started(client: Kumoi, job: str) -> None:
-    """Return once the job's task runs."""
-    until_s = time.monotonic() + WAIT_S
-    while time.monotonic() < until_s:
-        tried = [attempt for task in client.jobs.tasks(job) for attempt in task.attempts]
-        if any(attempt.started_at is not None for attempt in tried):
-            return
-        time.sleep(STEP_S)
-    raise AssertionError(client.jobs.why(job))
-
-
 def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path) -> None:
     secret, command, setting, missing = (secrets.token_hex(20) for _ in range(4))
     token = plane.tenant()
@@ -131,7 +118,7 @@ def test_a_secret_and_what_is_sealed_stand_nowhere(plane: Plane, tmp_path: Path)
         service = client.services.create(project, ServiceSpec(run, "web"))
         assert service.spec.run == run
         job = client.jobs.create(project, spec).id
-        started(client, job)
+        job_await(client, job)
         assert client.services.get(service.id).spec.run == run
         assert seen_in_processes([secret]) == []
         assert holding(plane.data_dir, [secret, command, setting]) == []
@@ -180,7 +167,7 @@ def test_what_dies_of_a_signal_leaves_no_core(tmp_path: Path, request: pytest.Fi
         project = client.projects.create(client.whoami().organization, "apollo").id
         client.secrets.put(project, "password", secret.encode())
         spec = JobSpec(("/bin/sh", "-c", "exec sleep 300"), secrets={"PASSWORD": "password"})
-        started(client, client.jobs.create(project, spec).id)
+        job_await(client, client.jobs.create(project, spec).id)
         below = descendants(plane.process.pid)
         places = {Path(f"/proc/{process}/cwd").readlink() for process in below}
         for process in reversed(below):

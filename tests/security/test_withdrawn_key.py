@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from softhsm import SoftToken, SoftTokens
 from volume_places import volumes_end
-from witnessed_region import Plane
+from witnessed_region import Plane, job_await
 
 from kumoi.client.clients import Kumoi
 from kumoi.client.errors import ClientError
@@ -60,11 +60,6 @@ def refused(work: Callable[[], object]) -> str:
     return ""
 
 
-def is_running(client: Kumoi, job: str) -> bool:
-    tried = [attempt for task in client.jobs.tasks(job) for attempt in task.attempts]
-    return any(attempt.started_at is not None and attempt.ended_at is None for attempt in tried)
-
-
 def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_opens_it(
     plane: Plane, token: SoftToken, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,7 +71,7 @@ def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_o
         assert shown.holder is not None
         spec = JobSpec(("/bin/sh", "-c", "exec sleep 300"), secrets={"PASSWORD": "password"})
         job = client.jobs.create(project, spec).id
-        until(lambda: is_running(client, job))
+        job_await(client, job)
         token.key_hide()
         took_s = until(lambda: refused(lambda: client.secrets.put(project, "password", b"two")))
         with capsys.disabled():
@@ -91,7 +86,7 @@ def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_o
         token.key_show()
         until(lambda: not client.jobs.get(job).withheld)
         again = client.jobs.create(project, spec).id
-        until(lambda: is_running(client, again))
+        job_await(client, again)
         client.keys.withdraw(me)
         assert refused(lambda: client.jobs.create(project, spec)) == "key_withdrawn"
         assert client.jobs.wait(again, timeout_s=WAIT_S).state == "cancelled"
@@ -99,7 +94,7 @@ def test_a_key_that_leaves_its_token_closes_everything_and_one_that_comes_back_o
         assert restored.holder is not None
         assert restored.holder.state == "held"
         waiting = client.jobs.create(project, spec).id
-        until(lambda: is_running(client, waiting))
+        job_await(client, waiting)
         client.jobs.cancel(waiting)
         actions = [
             event.action for event in client.events.organization(me) if event.action.startswith("key_")
